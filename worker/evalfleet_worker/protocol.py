@@ -1,0 +1,329 @@
+"""What the shell and the workers say to each other: frozen dataclasses with a JSON form, torch-free.
+
+The shell translates an EvaluationJob into a `RunSpec`; the plan, work and finish processes answer with `PlanReport`, `Progress` and `FinishReport`.
+Readers ignore unknown keys, so a newer writer never breaks an older reader; `PROTOCOL_VERSION` moves only when a meaning changes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, TypeVar
+
+PROTOCOL_VERSION = 1
+
+T = TypeVar("T")
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the worker commands; `podFailurePolicy` is written against them."""
+
+    DONE = 0
+    """Nothing is left to do in this run."""
+    ERROR = 1
+    """Unexpected error: worth another try."""
+    FATAL = 64
+    """The run can never succeed as it is (wrong model path, refused task, ...): do not retry."""
+    DISRUPTED = 75
+    """The worker gave up its place in time (notice, store unreachable): not a failure."""
+    TERMINATED = 143
+    """SIGTERM: not a failure."""
+
+
+class FailureReason(StrEnum):
+    """Why a plan, a unit or a finish failed. The same words become condition reasons in Kubernetes."""
+
+    INVALID_MODEL_REF = "InvalidModelRef"
+    MODEL_UNREADABLE = "ModelUnreadable"
+    DATASET_UNREADABLE = "DatasetUnreadable"
+    INVALID_TASK = "InvalidTask"
+    UNSUPPORTED_TASK = "UnsupportedTask"
+    REMOTE_CODE_FORBIDDEN = "RemoteCodeForbidden"
+    UNSAFE_CODE_FORBIDDEN = "UnsafeCodeForbidden"
+    PLAN_CHANGED = "PlanChanged"
+    STORE_NOT_EXCLUSIVE = "StoreNotExclusive"
+    STORE_UNWRITABLE = "StoreUnwritable"
+    STORE_FULL = "StoreFull"
+    STORE_CORRUPT = "StoreCorrupt"
+    OUT_OF_MEMORY = "OutOfMemory"
+    ENGINE_CRASHED = "EngineCrashed"
+    SAMPLES_FAILED = "SamplesFailed"
+    INCOMPLETE = "Incomplete"
+    INTERNAL_ERROR = "InternalError"
+
+
+class RunError(Exception):
+    """An error that a person can act on: a reason for machines and a sentence that says what to do."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model, in which form. `uri` as in the API: hf://, s3://, gs://, az://, file:// or a mounted path."""
+
+    uri: str
+    revision: str | None = None
+    format: str = "Auto"
+    dtype: str = "Auto"
+    quantization: str | None = None
+    adapter_uri: str | None = None
+    tokenizer_uri: str | None = None
+    chat_template: str | None = None
+    trust_remote_code: bool = False
+    """Both keys (job and policy) are given; decided by the shell."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmEvalSpec:
+    """One lm-evaluation-harness task (by name) or inline task config, with the overrides of `simple_evaluate`."""
+
+    task: str | None = None
+    task_config: Mapping[str, Any] | None = None
+    num_few_shot: int | None = None
+    limit: int | None = None
+    apply_chat_template: bool = False
+    few_shot_as_multiturn: bool = False
+    system_instruction: str | None = None
+    generation: Mapping[str, Any] | None = None
+    """Overrides of `generation_kwargs` (until, max_gen_toks, temperature, do_sample, ...)."""
+    repeats: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpec:
+    """Sentence-pair similarity: cosine of two embedded columns, correlated with a gold score column."""
+
+    dataset: str
+    pair_columns: tuple[str, str] = ("sentence1", "sentence2")
+    score_column: str = "score"
+    pooling: str = "Mean"
+    metric: str = "Spearman"
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSpec:
+    """A user's own evaluation: `module:function` that returns a `PythonEvaluation`."""
+
+    entrypoint: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """One named evaluation of a run: exactly one of the harness members is set."""
+
+    name: str
+    lm_eval: LmEvalSpec | None = None
+    embedding: EmbeddingSpec | None = None
+    python: PythonSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Numerics class and limits of the engine. `max_tokens_per_step` None = from memory."""
+
+    numerics: str = "Fast"
+    max_tokens_per_step: int | None = None
+    tensor_parallel_size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything the plan, work and finish commands need to know about one run."""
+
+    namespace: str
+    name: str
+    run_id: str
+    store_uri: str
+    model: ModelSpec
+    evaluations: tuple[EvaluationSpec, ...]
+    engine: EngineSpec = EngineSpec()
+    data_uri: str | None = None
+    offline: bool = False
+    seed: int = 0
+    allow_unsafe_code: bool = False
+    """Both keys (`confirmRunUnsafeCode` and the policy's) are given; decided by the shell."""
+    unit_seconds: float = 5.0
+    """Predicted seconds of work per unit on the slowest place it may run; 2 to 10."""
+    version: int = PROTOCOL_VERSION
+
+    def digest(self) -> str:
+        """Hex digest (16 bytes) of all that decides the result: name, place and unit size left out."""
+        content = to_json(self)
+        for place in ("namespace", "name", "run_id", "store_uri", "unit_seconds", "version"):
+            content.pop(place)
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """The size of a planned run, known before a GPU exists."""
+
+    run_id: str
+    requests: int
+    tokens: int
+    cached_requests: int
+    units: int
+    predicted_seconds: float
+    """One worker's predicted scoring time on the reference device of the plan [s]."""
+    flops: float
+    memory_bytes: int
+    model_digest: str
+    requests_digest: str
+    samples: int
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One worker's answer to `GET /progress`; counts are of the whole run as far as this worker has seen it."""
+
+    run_id: str
+    worker: str
+    state: str
+    """Starting, LoadingModel, Scoring, Waiting, Stopping or Done."""
+    units_total: int
+    units_done: int
+    requests_total: int
+    requests_done: int
+    requests_per_second: float
+    """This worker's own smoothed rate."""
+    tokens_per_second: float
+    device: str = ""
+    model_load_seconds: float = 0.0
+    scoring_seconds: float = 0.0
+    wasted_seconds: float = 0.0
+    failures: int = 0
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One published number. `low` and `high` bound the 95 % interval described by `method`."""
+
+    evaluation: str
+    metric: str
+    value: float
+    standard_error: float | None
+    low: float | None
+    high: float | None
+    n: int
+    method: str = ""
+    filter: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """The proof line of a run: what was planned, what was counted, and how double executions compared."""
+
+    planned: int
+    scored: int
+    executed_twice: int = 0
+    mismatched: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLedger:
+    """Where the worker time of a run went [s]."""
+
+    plan_seconds: float = 0.0
+    model_load_seconds: float = 0.0
+    scoring_seconds: float = 0.0
+    wasted_seconds: float = 0.0
+    finish_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReport:
+    """The outcome of a run; the full results lie at `results_uri`."""
+
+    run_id: str
+    outcome: str
+    """Complete, SamplesFailed or Incomplete."""
+    results: tuple[Result, ...]
+    samples: SampleCounts
+    time: TimeLedger
+    results_uri: str
+    digest: str = ""
+    units_left: int = 0
+    truncated: int = 0
+    """Results left out of a termination message for lack of room."""
+    messages: tuple[str, ...] = ()
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """The termination message of a command that failed."""
+
+    reason: FailureReason
+    message: str
+    version: int = PROTOCOL_VERSION
+
+
+def to_json(value: Any) -> Any:
+    """JSON-ready form of a protocol dataclass: camelCase keys, tuples as lists, enums by value."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {_camel(f.name): to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(member) for member in value]
+    return value
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON for a protocol dataclass."""
+    return json.dumps(to_json(value), separators=(",", ":"))
+
+
+def loads(kind: type[T], text: str | bytes) -> T:
+    """Read a protocol dataclass from JSON; unknown keys are ignored.
+
+    Raises:
+        ValueError: not JSON, not an object, or a required key is missing.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"{kind.__name__}: expected a JSON object, got {type(content).__name__}")
+    return from_json(kind, content)
+
+
+def from_json(kind: type[T], content: Mapping[str, Any]) -> T:
+    """Build a protocol dataclass from its JSON form; unknown keys are ignored, missing ones take their default."""
+    hints = typing.get_type_hints(kind)
+    known = {f.name: content[_camel(f.name)] for f in dataclasses.fields(kind) if _camel(f.name) in content}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: _convert(hints[name], member) for name, member in known.items()})
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_convert(arguments[0], member) for member in value)
+    if dataclasses.is_dataclass(hint):
+        return from_json(hint, value)  # type: ignore[arg-type]
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(value)
+    return value
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
