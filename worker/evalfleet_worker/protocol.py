@@ -1,8 +1,4 @@
-"""What the shell and the workers say to each other: frozen dataclasses with a JSON form, torch-free.
-
-The shell translates an EvaluationJob into a `RunSpec`; the plan, work and finish processes answer with `PlanReport`, `Progress` and `FinishReport`.
-Readers ignore unknown keys, so a newer writer never breaks an older reader; `PROTOCOL_VERSION` moves only when a meaning changes.
-"""
+"""What the shell and the workers say to each other: frozen dataclasses with a JSON form, torch-free."""
 
 import dataclasses
 import hashlib
@@ -297,7 +293,7 @@ def loads(kind: type[T], text: str | bytes) -> T:
     """
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError(f"{kind.__name__}: expected a JSON object, got {type(content).__name__}")
+        raise ValueError(f"{kind.__name__}: expected a JSON object, got {type(content).__name__}")  # noqa: TRY004
     return from_json(kind, content)
 
 

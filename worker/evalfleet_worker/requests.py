@@ -1,7 +1,8 @@
 """The unit of work as every part of the worker sees it: requests in, answers out.
 
-A request is identified within its run by `(evaluation, type, call_index, part)`; `row` is its position in the plan's depth-first order and stands for
-that identity in the run store. The request `key` only de-duplicates and caches deterministic requests.
+A request is identified within its run by `(evaluation, type, call_index, part)`; `row` is its position in the plan's
+depth-first order and stands for that identity in the run store. The request `key` only de-duplicates and
+caches deterministic requests.
 """
 
 from collections.abc import Sequence
@@ -87,12 +88,12 @@ class Engine(Protocol):
         ...
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer all requests of one unit, in their order. Packing is a pure function of the requests and the engine settings."""
+        """Answer all requests of one unit, in their order; packing is a pure function of requests and settings."""
         ...
 
 
 def same_answer(first: Answer, second: Answer, tolerance: float) -> bool:
-    """Whether two executions of one request agree: text and values exactly, numbers within `tolerance` (0 = bitwise)."""
+    """Whether two executions agree: text and values exactly, numbers within `tolerance` (0 = bitwise)."""
     numbers = _numbers(first), _numbers(second)
     return (
         (first.row, first.text, first.value) == (second.row, second.text, second.value)
