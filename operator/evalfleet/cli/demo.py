@@ -1,0 +1,24 @@
+"""`evalfleet demo`: the main job on an embedded default."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalfleet.cli.output import Format
+
+
+def demo(
+    workers: Annotated[int, typer.Option(min=2, max=64, help="Worker processes.")] = 3,
+    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+    folder: Annotated[Path, typer.Option(help="Where data, manifest and store are written.")] = Path(".evalfleet/demo"),
+) -> None:
+    """Evaluate a real language model with several workers, kill one in the middle, show that nothing is lost."""
+    from evalfleet.demo.local import run_demo
+
+    run_demo(folder, workers, output)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)

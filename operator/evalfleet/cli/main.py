@@ -1,0 +1,52 @@
+"""The `evalfleet` command; also `kubectl evalfleet` through the plugin name.
+
+Exit codes: 0 success; 1 the evaluation ended without a full score; 2 wrong usage or manifest; 3 the run cannot succeed
+as it is (the message says why); 130 interrupted, resumable with the same command.
+"""
+
+import importlib
+
+import typer
+
+COMMANDS = ("run", "validate", "demo")
+    "run",
+    "validate",
+    "results",
+    "demo",
+    "cluster",
+    "operator",
+    "crds",
+    "get",
+    "describe",
+    "simulate",
+    "forecast",
+)
+BENCHMARKS: tuple[str, ...] = ()
+
+app = typer.Typer(
+    name="evalfleet",
+    help="Declare an evaluation, its deadline and its budget: it finishes on time, on the cheapest GPUs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Reproduce the published benchmark tables.", no_args_is_help=True)
+
+
+def build() -> typer.Typer:
+    """The application with every command registered; command modules import nothing heavy at their top."""
+    for name in COMMANDS:
+        importlib.import_module(f"evalfleet.cli.{name}").register(app)
+    for name in BENCHMARKS:
+        importlib.import_module(f"evalfleet.cli.{name}").register(bench)
+    app.add_typer(bench, name="bench")
+    return app
+
+
+def main() -> None:
+    """Entry point of the console scripts."""
+    build()()
+
+
+if __name__ == "__main__":
+    main()

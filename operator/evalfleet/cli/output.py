@@ -1,0 +1,36 @@
+"""Printing results and errors: tables for people, JSON and YAML for programs."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import Any, NoReturn
+
+import typer
+
+USAGE_ERROR = 2
+RUN_ERROR = 3
+INTERRUPTED = 130
+
+
+class Format(StrEnum):
+    """Output formats."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def print_data(content: Any, form: Format) -> None:
+    """Print plain data as JSON or YAML on stdout."""
+    if form is Format.JSON:
+        print(json.dumps(content, indent=2))  # noqa: T201
+    else:
+        import yaml
+
+        print(yaml.safe_dump(content, sort_keys=False), end="")  # noqa: T201
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a message on stderr."""
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    raise typer.Exit(code)

@@ -1,0 +1,1 @@
+"""An EvaluationJob on one machine: plan, N worker processes, finish; no Kubernetes."""

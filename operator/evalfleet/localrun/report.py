@@ -1,0 +1,71 @@
+"""Printing a finished run: results with intervals, the time ledger and the proof line."""
+
+from typing import Any
+
+from evalfleet.cli.output import Format, print_data
+from evalfleet_worker.protocol import FinishReport, Result, SampleCounts, TimeLedger, to_json
+
+
+def print_report(report: FinishReport, form: Format) -> None:
+    """Print a report on stdout."""
+    if form is not Format.TABLE:
+        print_data(report_data(report), form)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if report.results:
+        console.print(_table(report.results))
+    for message in report.messages:
+        console.print(f"! {message}")
+    console.print(ledger_line(report.time))
+    console.print(proof_line(report.samples))
+    console.print(f"results: {report.results_uri}", soft_wrap=True)
+
+
+def report_data(report: FinishReport) -> dict[str, Any]:
+    """The stable JSON form: results, samples, time, resultsUri and the outcome."""
+    content: dict[str, Any] = to_json(report)
+    return content
+
+
+def ledger_line(time: TimeLedger) -> str:
+    """Where the worker time went, in words."""
+    parts = (
+        ("plan", time.plan_seconds),
+        ("model load", time.model_load_seconds),
+        ("scoring", time.scoring_seconds),
+        ("wasted", time.wasted_seconds),
+        ("finish", time.finish_seconds),
+    )
+    return "time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts) + " (summed over workers)"
+
+
+def proof_line(samples: SampleCounts) -> str:
+    """What was planned, what was counted, and how double executions compared."""
+    equal = "=" if samples.planned == samples.scored else "≠"
+    twice = f"{samples.executed_twice} requests executed twice, {samples.mismatched} of them differ"
+    failed = f"; {samples.failed} failed" if samples.failed else ""
+    return f"proof: {samples.planned} samples planned {equal} {samples.scored} scored{failed}; {twice}"
+
+
+def _table(results: tuple[Result, ...]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("Evaluation", "Task", "Metric"):
+        table.add_column(column)
+    for column in ("Value", "± SE", "95 % interval", "n"):
+        table.add_column(column, justify="right")
+    for result in results:
+        table.add_row(
+            result.evaluation,
+            result.task or result.evaluation,
+            result.metric + (f" ({result.filter})" if result.filter not in ("", "none") else ""),
+            f"{result.value:.4f}",
+            "" if result.standard_error is None else f"{result.standard_error:.4f}",
+            "" if result.low is None or result.high is None else f"{result.low:.4f} – {result.high:.4f}",
+            str(result.n),
+        )
+    return table
