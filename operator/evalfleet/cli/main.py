@@ -9,18 +9,6 @@ import importlib
 import typer
 
 COMMANDS = ("run", "validate", "demo")
-    "run",
-    "validate",
-    "results",
-    "demo",
-    "cluster",
-    "operator",
-    "crds",
-    "get",
-    "describe",
-    "simulate",
-    "forecast",
-)
 BENCHMARKS: tuple[str, ...] = ()
 
 app = typer.Typer(
