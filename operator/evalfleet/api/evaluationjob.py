@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator
 
+from evalfleet.api.status import EvaluationJobStatus
 from evalfleet.api.wire import (
     API_VERSION,
     Money,
@@ -17,6 +18,20 @@ from evalfleet.api.wire import (
     at_most_one,
     exactly_one,
 )
+
+IMMUTABLE = (
+    "model",
+    "evaluations",
+    "data",
+    "engine",
+    "seed",
+    "policyName",
+    "store",
+    "worker",
+    "backoffLimit",
+    "confirmRunUnsafeCode",
+)
+"""Spec members (JSON names) that never change: they decide the result or its place."""
 
 TASK_CONFIG_LIMIT_BYTES = 64 * 1024
 
@@ -359,7 +374,7 @@ class EvaluationJob(WireModel):
     kind: Literal["EvaluationJob"] = "EvaluationJob"
     metadata: ObjectMeta
     spec: EvaluationJobSpec
-    status: dict[str, Any] | None = Field(default=None, exclude=True)
+    status: EvaluationJobStatus | None = None
 
 
 LmEval.model_rebuild()

@@ -1,0 +1,253 @@
+"""Status of both kinds: every field optional and rebuildable, conditions first."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from evalfleet.api.wire import WireModel
+
+Text = Annotated[str, StringConstraints(max_length=1024)]
+Time = Annotated[str, StringConstraints(max_length=64), Field(json_schema_extra={"format": "date-time"})]
+Decimal = Annotated[str, StringConstraints(max_length=32)]
+Count = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+
+
+class Condition(WireModel):
+    """A condition as in metav1.Condition."""
+
+    type: Annotated[str, StringConstraints(max_length=316)]
+    """type of the condition in CamelCase."""
+    status: Literal["True", "False", "Unknown"]
+    """status of the condition."""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    """reason in CamelCase for machines."""
+    message: Annotated[str, StringConstraints(max_length=32768)]
+    """message for people."""
+    last_transition_time: Time
+    """lastTransitionTime: when status last changed."""
+    observed_generation: Count | None = None
+    """observedGeneration that the condition speaks of."""
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+
+
+class PlanStatus(WireModel):
+    """The size of the evaluation, known before a GPU exists."""
+
+    requests: Count | None = None
+    """requests to score."""
+    tokens: Count | None = None
+    """tokens in all requests."""
+    cached_requests: Count | None = None
+    """cachedRequests answered without a GPU."""
+    units: Count | None = None
+    """units of work."""
+    samples: Count | None = None
+    """samples (documents) planned."""
+    gpu_seconds: Count | None = None
+    """gpuSeconds predicted."""
+    gpu_memory_bytes: Count | None = None
+    """gpuMemoryBytes predicted for one worker."""
+    model_digest: Text | None = None
+    """modelDigest of weights and configuration."""
+
+
+class ProgressStatus(WireModel):
+    """How far the evaluation is."""
+
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """percent of requests scored."""
+    units_total: Count | None = None
+    """unitsTotal planned."""
+    units_done: Count | None = None
+    """unitsDone committed."""
+    requests_per_second: Decimal | None = None
+    """requestsPerSecond of all workers, measured."""
+    estimated_completion_time: Time | None = None
+    """estimatedCompletionTime, median."""
+    estimated_low: Time | None = None
+    """estimatedLow: 10 % quantile of the completion time."""
+    estimated_high: Time | None = None
+    """estimatedHigh: 90 % quantile of the completion time."""
+
+
+class WorkersStatus(WireModel):
+    """Workers now."""
+
+    desired: Count | None = None
+    """desired by the plan."""
+    ready: Count | None = None
+    """ready and scoring."""
+    spot: Count | None = None
+    """spot workers among them."""
+    on_demand: Count | None = None
+    """onDemand workers among them."""
+    preemptions: Count | None = None
+    """preemptions seen: reclaimed workers, never failures."""
+
+
+class CostStatus(WireModel):
+    """Money."""
+
+    spent: Decimal | None = None
+    """spent so far."""
+    projected: Decimal | None = None
+    """projected at completion."""
+    on_demand_equivalent: Decimal | None = None
+    """onDemandEquivalent: the same worker time at on-demand price."""
+    currency: Decimal | None = None
+    """currency of the amounts."""
+
+
+class TimeStatus(WireModel):
+    """Where the time went."""
+
+    queue_seconds: Count | None = None
+    """queueSeconds from creation to admission."""
+    provisioning_seconds: Count | None = None
+    """provisioningSeconds that workers waited for nodes, summed."""
+    model_load_seconds: Count | None = None
+    """modelLoadSeconds, summed over workers."""
+    scoring_seconds: Count | None = None
+    """scoringSeconds, summed over workers."""
+    wasted_gpu_seconds: Count | None = None
+    """wastedGpuSeconds: work that was lost or done twice."""
+
+
+class ResultStatus(WireModel):
+    """One published number with its uncertainty."""
+
+    evaluation: Text
+    """evaluation the number belongs to."""
+    metric: Text
+    """metric name as the harness gives it."""
+    value: Decimal
+    """value as a decimal string."""
+    standard_error: Decimal | None = None
+    """standardError of the value."""
+    low: Decimal | None = None
+    """low end of the 95 % interval."""
+    high: Decimal | None = None
+    """high end of the 95 % interval."""
+    n: Count | None = None
+    """n samples."""
+
+
+class SamplesStatus(WireModel):
+    """The proof: what was planned and what was counted."""
+
+    planned: Count | None = None
+    """planned samples."""
+    scored: Count | None = None
+    """scored samples."""
+    executed_twice: Count | None = None
+    """executedTwice requests, compared with each other."""
+    mismatched: Count | None = None
+    """mismatched among them."""
+
+
+class EvaluationJobStatus(WireModel):
+    """What the operator has observed; every field can be rebuilt."""
+
+    conditions: Conditions | None = None
+    """conditions by type; Succeeded True or False is terminal."""
+    observed_generation: Count | None = None
+    """observedGeneration of the spec that the status speaks of."""
+    start_time: Time | None = None
+    """startTime: when the job was accepted."""
+    plan: PlanStatus | None = None
+    """plan: the size of the evaluation."""
+    progress: ProgressStatus | None = None
+    """progress of the run."""
+    workers: WorkersStatus | None = None
+    """workers now."""
+    cost: CostStatus | None = None
+    """cost so far and projected."""
+    time: TimeStatus | None = None
+    """time ledger."""
+    samples: SamplesStatus | None = None
+    """samples planned and scored."""
+    results: Annotated[list[ResultStatus], Field(max_length=64)] | None = None
+    """results, the first 64; all of them lie at resultsUri."""
+    results_uri: Text | None = None
+    """resultsUri of the full results."""
+    completion_time: Time | None = None
+    """completionTime of the job."""
+
+
+class PolicyJobsStatus(WireModel):
+    """Jobs of the policy by state."""
+
+    queued: Count | None = None
+    """queued jobs: planned or planning, not admitted."""
+    admitted: Count | None = None
+    """admitted jobs."""
+    running: Count | None = None
+    """running jobs."""
+
+
+class PoolStatus(WireModel):
+    """What was observed of a pool."""
+
+    name: Text
+    """name of the pool."""
+    workers: Count | None = None
+    """workers on it now."""
+    ready: Count | None = None
+    """ready workers on it now."""
+    interruptions: Count | None = None
+    """interruptions seen since the operator started."""
+    startup_seconds_p50: Count | None = None
+    """startupSecondsP50 measured."""
+    cool_down_until: Time | None = None
+    """coolDownUntil after failed launches."""
+
+
+class PolicyCostStatus(WireModel):
+    """Money of the policy."""
+
+    spent_hour: Decimal | None = None
+    """spentHour: in the running UTC hour."""
+    spent_day: Decimal | None = None
+    """spentDay: in the running UTC day."""
+    spent_month: Decimal | None = None
+    """spentMonth: in the running UTC month."""
+    saved_versus_on_demand: Decimal | None = None
+    """savedVersusOnDemand in the running UTC month."""
+
+
+class LastDecision(WireModel):
+    """The last change of the fleet, explained."""
+
+    time: Time | None = None
+    """time of the decision."""
+    reason: Text | None = None
+    """reason in CamelCase."""
+    message: Text | None = None
+    """message for people."""
+
+
+class ScalingPolicyStatus(WireModel):
+    """What the operator has observed of a policy; every field can be rebuilt."""
+
+    conditions: Conditions | None = None
+    """conditions by type: Ready, ScalingActive, AbleToScale, ScalingLimited."""
+    observed_generation: Count | None = None
+    """observedGeneration of the spec that the status speaks of."""
+    jobs: PolicyJobsStatus | None = None
+    """jobs of the policy by state."""
+    workers: WorkersStatus | None = None
+    """workers of all jobs now."""
+    pools: Annotated[list[PoolStatus], Field(max_length=32)] | None = None
+    """pools as observed."""
+    cost: PolicyCostStatus | None = None
+    """cost of the policy."""
+    last_decision: LastDecision | None = None
+    """lastDecision with its reason."""
