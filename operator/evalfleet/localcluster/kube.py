@@ -1,0 +1,162 @@
+"""The API server as plain JSON: the calls that a node agent needs, over the official asynchronous client.
+
+Objects stay dictionaries on purpose: a kubelet passes most of a pod through untouched, and the generated models cost
+a multiple of the time and drop fields that they do not know.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.config import new_client_from_config
+
+Object = dict[str, Any]
+
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 30
+_RECONNECT_SECONDS = 0.2
+_WATCH_SECONDS = 240
+
+
+class KubeError(RuntimeError):
+    """The API server refused a call."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The complete state at the start of a watch: what is not in it does not exist."""
+
+    objects: list[Object]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One change; `gone` when the object was deleted."""
+
+    object: Object
+    gone: bool
+
+
+UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError)
+"""What a call raises while the API server is down."""
+
+
+class Kube:
+    """One connection pool to one API server."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path) -> "Kube":
+        """Connect as the user of `kubeconfig`."""
+        return cls(await new_client_from_config(config_file=str(kubeconfig)))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def get(self, path: str, **query: str) -> Object:
+        """Read one object or list."""
+        return await self._call("GET", path, query=query)
+
+    async def create(self, path: str, body: Object) -> Object:
+        """Create an object."""
+        return await self._call("POST", path, body=body)
+
+    async def patch(self, path: str, body: object, content_type: str = MERGE) -> Object:
+        """Patch an object."""
+        return await self._call("PATCH", path, body=body, content_type=content_type)
+
+    async def delete(self, path: str, *, grace_seconds: int | None = None, uid: str | None = None) -> None:
+        """Delete an object; one that is gone already counts as success."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._call("DELETE", path, body=options)
+        except KubeError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def watch(self, path: str, **query: str) -> AsyncIterator[Listed | Changed]:
+        """List, then follow changes, for ever; after every loss of the connection it lists again."""
+        while True:
+            try:
+                listing = await self.get(path, **query)
+                yield Listed(listing.get("items") or [])
+                version = listing["metadata"]["resourceVersion"]
+                async for change in self._follow(path, {**query, "resourceVersion": version}):
+                    yield change
+            except (*UNREACHABLE, KubeError) as error:
+                log.debug("watch %s: %s", path, error)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _follow(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Changed]:
+        parameters = {**query, "watch": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
+        response = (await self._request("GET", path, parameters, timeout=_WATCH_SECONDS + 10)).response
+        try:
+            if response.status != 200:
+                return
+            while line := await response.content.readline():
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    return
+                if event["type"] != "BOOKMARK":
+                    yield Changed(event["object"], gone=event["type"] == "DELETED")
+        finally:
+            response.close()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        response = await self._request(method, path, query or {}, body, content_type)
+        data = await response.read()
+        try:
+            answer = json.loads(data)
+        except ValueError:  # /readyz and the like answer in plain text
+            answer = {"message": data.decode(errors="replace")}
+        if response.status >= 400:
+            raise KubeError(response.status, str(answer.get("message", "")))
+        return answer if isinstance(answer, dict) else {"items": answer}
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: object = None,
+        content_type: str = "application/json",
+        timeout: int = _TIMEOUT_SECONDS,
+    ) -> Any:
+        url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        return await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
+
+
+def pods_path(namespace: str, name: str, subresource: str = "") -> str:
+    """Path of a pod or of one of its subresources."""
+    return f"/api/v1/namespaces/{namespace}/pods/{name}" + (f"/{subresource}" if subresource else "")

@@ -1,0 +1,62 @@
+"""A real control plane that tests share: loaded as a plugin, one cluster per test session.
+
+Fixtures: `shared_cluster` (session; two spot nodes and an on-demand pool that starts at zero), `namespace` (a fresh
+namespace of it, deleted afterwards), `kube` (a JSON client of it). Tests that change nodes start a cluster of their own
+with `evalfleet.localcluster.local_cluster`.
+"""
+
+import itertools
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_client import Client
+
+from evalfleet.localcluster import HostImage, LocalCluster, Pool, local_cluster
+from evalfleet.localcluster.binaries import CONTROL_PLANE, find_binaries
+
+POOLS = (
+    Pool("spot", capacity_type="spot", count=2, max_count=2, gpus=8),
+    Pool("on-demand", count=0, max_count=2, startup_seconds=0.5, idle_seconds=600),
+)
+IMAGES = (HostImage("evalfleet/", sys.executable), HostImage("ghcr.io/evalfleet/", sys.executable))
+_names = itertools.count(1)
+
+
+def missing_binaries_reason() -> str | None:
+    """Why no control plane can be had here, or None. With Go the programs are built once (minutes) and cached."""
+    if sys.platform != "linux":
+        return "the local cluster needs Linux"
+    if len(find_binaries()) == len(CONTROL_PLANE) or shutil.which("go"):
+        return None
+    return "no control-plane programs (KUBEBUILDER_ASSETS, PATH, cache) and no Go to build them"
+
+
+@pytest.fixture(scope="session")
+def control_plane_programs() -> None:
+    """Skips, with the reason, where there is no control plane and no way to one."""
+    reason = missing_binaries_reason()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(control_plane_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    folder: Path = tmp_path_factory.mktemp("cluster")
+    with local_cluster(POOLS, IMAGES, folder) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def cluster_client(shared_cluster: LocalCluster) -> Client:
+    return Client(shared_cluster.kubeconfig)
+
+
+@pytest.fixture
+def namespace(cluster_client: Client) -> Iterator[str]:
+    name = f"test-{next(_names)}"
+    cluster_client.create_namespace(name)
+    yield name
+    cluster_client.delete(f"/api/v1/namespaces/{name}")
