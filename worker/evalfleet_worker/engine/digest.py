@@ -1,0 +1,69 @@
+"""Model digest: two folders with equal digests give equal answers, whatever the model is called. Torch-free.
+
+Digest = blake2b-128 over the sorted per-tensor hashes, the forward-relevant config, and dtype, quantization, adapter.
+Sharding, file names and tensor order do not matter.
+"""
+
+import hashlib
+import json
+import mmap
+from pathlib import Path
+from typing import Any
+
+from evalfleet_worker.engine.facts import read_json, weight_files
+from evalfleet_worker.engine.weights_header import TensorHeader, read_headers
+from evalfleet_worker.protocol import ModelSpec
+
+NOT_FORWARD_RELEVANT = ("_name_or_path", "transformers_version", "architectures", "use_cache", "dtype", "torch_dtype")
+CHUNK_BYTES = 1 << 22
+
+
+def model_digest(folder: Path, spec: ModelSpec, cache: Path) -> str:
+    """Hex digest (16 bytes) of the model in `folder` as `spec` loads it.
+
+    The hash of the weights is remembered in the cache under the files' names, sizes and change times.
+    """
+    config = {key: value for key, value in read_json(folder / "config.json").items() if key not in NOT_FORWARD_RELEVANT}
+    content = {
+        "weights": weights_digest(folder, cache),
+        "config": config,
+        "dtype": spec.dtype,
+        "quantization": spec.quantization,
+        "adapter": spec.adapter_uri,
+    }
+    return _hex(json.dumps(content, sort_keys=True).encode())
+
+
+def weights_digest(folder: Path, cache: Path) -> str:
+    """Hex digest of all tensors (name, type, shape, bytes), read once per node and state of the files."""
+    files = weight_files(folder)
+    state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    memo = cache / "digests" / _hex(json.dumps(state).encode())
+    if memo.exists():
+        return memo.read_text("ascii")
+    digest = _hash_tensors([header for file in files for header in read_headers(file)])
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    fresh = memo.with_suffix(f".{_hex(str(id(state)).encode())}")
+    fresh.write_text(digest, "ascii")
+    fresh.replace(memo)
+    return digest
+
+
+def _hash_tensors(headers: list[TensorHeader]) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for header in sorted(headers, key=lambda header: header.name):
+        total.update(_hash_tensor(header))
+    return total.hexdigest()
+
+
+def _hash_tensor(header: TensorHeader) -> bytes:
+    described: Any = [header.name, header.dtype, header.shape]
+    hashed = hashlib.blake2b(json.dumps(described).encode(), digest_size=16)
+    with header.file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for begin in range(header.begin, header.end, CHUNK_BYTES):
+            hashed.update(content[begin : min(begin + CHUNK_BYTES, header.end)])
+    return hashed.digest()
+
+
+def _hex(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,109 @@
+"""Models from the Hugging Face hub and from object stores, downloaded once into the node cache."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from evalfleet_worker.protocol import FailureReason, RunError
+
+HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.gguf", "*/config.json")
+"""Weights as safetensors or GGUF, configs and tokenizers; never pickled weights, never code."""
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+DOWNLOADED = ".complete"
+
+
+def hub_snapshot(reference: str, revision: str | None, cache: Path) -> Path:
+    """Folder of `ORGANISATION/NAME[@REVISION]`, downloaded (or found in the cache) by huggingface_hub.
+
+    Raises:
+        RunError: InvalidModelRef when hub or repository cannot be reached and the cache has no copy.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    name, _, pinned = reference.partition("@")
+    try:
+        folder = snapshot_download(
+            name,
+            revision=pinned or revision,
+            cache_dir=cache / "hub",
+            allow_patterns=list(HUB_PATTERNS),
+            local_files_only=any(os.environ.get(variable, "") not in ("", "0") for variable in OFFLINE),
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        message = f"hf://{reference} does not exist or needs a token (model.secretName with HF_TOKEN): {error}"
+        raise RunError(FailureReason.INVALID_MODEL_REF, message.splitlines()[0]) from error
+    except (LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise RunError(
+            FailureReason.INVALID_MODEL_REF,
+            f"hf://{reference} is not in this node's cache and the hub cannot be reached "
+            f"({type(error).__name__}); check the network, or use file://, s3:// or a mounted volume",
+        ) from error
+    return Path(folder)
+
+
+def object_store_copy(uri: str, cache: Path) -> Path:
+    """Local copy of all files below an `s3://`, `gs://` or `az://` prefix (credentials from the environment).
+
+    Raises:
+        RunError: InvalidModelRef when nothing lies there, ModelUnreadable when the download fails.
+    """
+    target = cache / "models" / f"copy-{hashlib.blake2b(uri.rstrip('/').encode(), digest_size=8).hexdigest()}"
+    if (target / DOWNLOADED).exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(target.with_suffix(".lock")):
+        if not (target / DOWNLOADED).exists():
+            fresh = Path(tempfile.mkdtemp(prefix="downloading-", dir=target.parent))
+            try:
+                _download(uri, fresh)
+                (fresh / DOWNLOADED).touch()
+                shutil.rmtree(target, ignore_errors=True)
+                fresh.rename(target)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return target
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """Hold a lock between processes of this node; it is released when the process dies."""
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _download(uri: str, target: Path) -> None:
+    import obstore
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
+
+    try:
+        store = from_url(uri)
+        names = [entry["path"] for batch in obstore.list(store) for entry in batch]
+        for name in names:
+            _stream(obstore.get(store, name), target / _inside(name))
+    except (BaseError, OSError) as error:
+        raise RunError(FailureReason.MODEL_UNREADABLE, f"{uri} cannot be downloaded: {error}") from error
+    if not names:
+        raise RunError(FailureReason.INVALID_MODEL_REF, f"there is no object below {uri}; check model.uri")
+
+
+def _stream(response: object, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        for chunk in response:  # type: ignore[attr-defined]
+            stream.write(chunk)
+
+
+def _inside(name: str) -> PurePosixPath:
+    """The object's name as a path that cannot leave its folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise RunError(FailureReason.MODEL_UNREADABLE, f"object name {name} leads out of the model's folder")
+    return path

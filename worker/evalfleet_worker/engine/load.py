@@ -1,0 +1,81 @@
+"""The engine of one run: routes each request to the part that can answer it, loading that part when first needed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalfleet_worker.protocol import RunSpec
+from evalfleet_worker.requests import Answer, Engine, Request, RequestType
+
+CAUSAL_LM_TYPES = (RequestType.LOGLIKELIHOOD, RequestType.LOGLIKELIHOOD_ROLLING, RequestType.GENERATE_UNTIL)
+
+
+class RoutingEngine:
+    """Engine of a run with any mix of evaluations; models are loaded on first use and stay loaded."""
+
+    def __init__(self, run: RunSpec, cache: Path) -> None:
+        self._run = run
+        self._cache = cache
+        self._parts: dict[str, Engine] = {}
+
+    @property
+    def device(self) -> str:
+        """Product name of the device that the loaded parts use; `cpu` before the first unit."""
+        return next((part.device for part in self._parts.values()), "cpu")
+
+    def score(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer all requests of one unit, in their order."""
+        answers: dict[int, Answer] = {}
+        for name, members in _by_part(requests).items():
+            for request, answer in zip(members, self._part(name).score(members), strict=True):
+                answers[request.row] = answer
+        return [answers[request.row] for request in requests]
+
+    def _part(self, name: str) -> Engine:
+        if name not in self._parts:
+            self._parts[name] = LOADERS[name](self._run, self._cache)
+        return self._parts[name]
+
+
+def load_engine(run: RunSpec, cache: Path) -> Engine:
+    """The engine of a run. Cheap: models are read when the first unit that needs them is scored."""
+    return RoutingEngine(run, cache)
+
+
+def _by_part(requests: Sequence[Request]) -> dict[str, list[Request]]:
+    parts: dict[str, list[Request]] = {}
+    for request in requests:
+        parts.setdefault(_part_name(request.type), []).append(request)
+    return parts
+
+
+def _part_name(kind: RequestType) -> str:
+    if kind in CAUSAL_LM_TYPES:
+        return "causal-lm"
+    return "encoder" if kind is RequestType.EMBED else "python"
+
+
+def _load_causal_lm(run: RunSpec, cache: Path) -> Engine:
+    from evalfleet_worker.engine.causal_lm import load_causal_lm
+
+    return load_causal_lm(run, cache)
+
+
+def _load_encoder(run: RunSpec, cache: Path) -> Engine:
+    from evalfleet_worker.engine.encoder import load_encoder
+
+    return load_encoder(run, cache)
+
+
+def _load_python(run: RunSpec, cache: Path) -> Engine:
+    import importlib
+
+    engine: Any = importlib.import_module("evalfleet_worker.harness.python").load_engine(run)
+    return engine  # type: ignore[no-any-return]
+
+
+LOADERS: dict[str, Callable[[RunSpec, Path], Engine]] = {
+    "causal-lm": _load_causal_lm,
+    "encoder": _load_encoder,
+    "python": _load_python,
+}

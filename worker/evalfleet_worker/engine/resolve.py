@@ -1,0 +1,114 @@
+"""From a model URI to a local folder with config, safetensors and tokenizer. Torch-free unless a GGUF is converted.
+
+Schemes: a plain path or `file://PATH`; `package://DISTRIBUTION[/PATH]` (a model that an installed Python distribution
+ships); `hf://ORGANISATION/NAME[@REVISION]`; `s3://`, `gs://`, `az://` (downloaded into the node cache).
+Files that run code when read (pickled `.bin`, `.pt`, `.pth`) are never opened here.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from evalfleet_worker.engine.digest import model_digest
+from evalfleet_worker.engine.facts import ModelFacts, read_facts, weight_files
+from evalfleet_worker.engine.locate import locate
+from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model on this node's disk.
+
+    Attributes:
+        spec: what was asked for.
+        path: folder with config.json and *.safetensors.
+        tokenizer_path: folder with the tokenizer's files; the same folder unless `tokenizerUri` is set.
+        config: facts read from config.json and the weight headers.
+        cache: node cache, where the digest is remembered.
+    """
+
+    spec: ModelSpec
+    path: Path
+    tokenizer_path: Path
+    config: ModelFacts
+    cache: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest (16 bytes) of everything that decides an answer; reads all weights once per node."""
+        return model_digest(self.path, self.spec, self.cache)
+
+
+def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
+    """Make the model available in a local folder and read its facts.
+
+    Args:
+        model: URI, revision, format; `trust_remote_code` only when both keys were given.
+        cache: node cache; downloads and conversions are kept in `cache/models`.
+
+    Raises:
+        RunError: InvalidModelRef (no such place), ModelUnreadable (damaged or incomplete), RemoteCodeForbidden.
+    """
+    folder = _model_folder(locate(model.uri, model.revision, cache), model, cache)
+    tokenizer = _tokenizer_folder(folder, model, cache)
+    facts = read_facts(folder, tokenizer)
+    if facts.needs_remote_code and not model.trust_remote_code:
+        raise RunError(
+            FailureReason.REMOTE_CODE_FORBIDDEN,
+            f"{model.uri} runs Python code of its own; set model.trustRemoteCode and let the policy allow remote code",
+        )
+    return ResolvedModel(model, folder, tokenizer, facts, cache)
+
+
+def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:
+    gguf = _gguf_file(place, model)
+    if gguf is not None:
+        from evalfleet_worker.engine.convert import convert_gguf
+
+        return convert_gguf(gguf, cache)
+    folder = place if place.is_dir() else place.parent
+    if model.format == "TorchModule":
+        raise RunError(
+            FailureReason.INVALID_MODEL_REF,
+            "format TorchModule is for user code that loads its own weights (python evaluations), not for this model",
+        )
+    if not (folder / "config.json").exists():
+        raise RunError(FailureReason.INVALID_MODEL_REF, f"{folder} holds no config.json: is it a model folder?")
+    if not weight_files(folder):
+        raise _no_weights(folder)
+    return folder
+
+
+def _no_weights(folder: Path) -> RunError:
+    pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+    if pickled:
+        return RunError(
+            FailureReason.MODEL_UNREADABLE,
+            f"{folder} holds its weights as {', '.join(pickled)}, a format that can run code when it is read; "
+            "convert the model to safetensors (save_pretrained does)",
+        )
+    return RunError(FailureReason.MODEL_UNREADABLE, f"{folder} holds no *.safetensors and no *.gguf file")
+
+
+def _gguf_file(place: Path, model: ModelSpec) -> Path | None:
+    """The GGUF file to convert, or None when the place holds a safetensors model."""
+    if place.is_file():
+        return place if place.suffix == ".gguf" else None
+    files = sorted(place.glob("*.gguf"))
+    if model.format == "SafeTensors" or (model.format == "Auto" and (place / "config.json").exists()):
+        return None
+    if not files and model.format == "GGUF":
+        raise RunError(FailureReason.INVALID_MODEL_REF, f"format GGUF, but {place} holds no *.gguf file")
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise RunError(FailureReason.INVALID_MODEL_REF, f"{place} holds several GGUF files; name one of {names}")
+    return files[0] if files else None
+
+
+def _tokenizer_folder(folder: Path, model: ModelSpec, cache: Path) -> Path:
+    if model.tokenizer_uri is None:
+        return folder
+    place = locate(model.tokenizer_uri, None, cache)
+    return place if place.is_dir() else place.parent

@@ -1,0 +1,81 @@
+"""Headers of safetensors files: names, types, shapes and byte ranges without reading the weights. Torch-free.
+
+Format: 8 bytes little-endian header length, JSON header, then the data (https://github.com/huggingface/safetensors).
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalfleet_worker.protocol import FailureReason, RunError
+
+MAX_HEADER_BYTES = 100_000_000
+BYTES_PER_VALUE = {
+    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
+    "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """One stored tensor: where its bytes lie in `file` [begin, end) and what they mean."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    begin: int
+    end: int
+
+    @property
+    def values(self) -> int:
+        """Number of scalar values."""
+        return math.prod(self.shape)
+
+
+def read_headers(file: Path) -> list[TensorHeader]:
+    """Headers of all tensors of one safetensors file.
+
+    Raises:
+        RunError: ModelUnreadable, when the file is truncated, damaged or no safetensors file at all.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+            raise _unreadable(file, f"it has {size} bytes, its header claims {length}")
+        try:
+            content = json.loads(stream.read(length))
+        except ValueError as error:
+            raise _unreadable(file, f"its header is no JSON ({error})") from error
+    return _tensors(file, content, 8 + length, size)
+
+
+def _tensors(file: Path, content: Any, data_begin: int, size: int) -> list[TensorHeader]:
+    try:
+        headers = [
+            TensorHeader(
+                name, entry["dtype"], tuple(entry["shape"]), file, *(data_begin + o for o in entry["data_offsets"])
+            )
+            for name, entry in content.items()
+            if name != "__metadata__"
+        ]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _unreadable(file, f"its header lacks {error}") from error
+    for header in headers:
+        expected = header.values * BYTES_PER_VALUE.get(header.dtype, 0)
+        if header.dtype in BYTES_PER_VALUE and header.end - header.begin != expected:
+            raise _unreadable(file, f"tensor {header.name} has {header.end - header.begin} bytes instead of {expected}")
+    end = max((header.end for header in headers), default=data_begin)
+    if end > size:
+        raise _unreadable(file, f"{end - size} bytes of its data are missing")
+    return headers
+
+
+def _unreadable(file: Path, why: str) -> RunError:
+    return RunError(
+        FailureReason.MODEL_UNREADABLE,
+        f"{file.name} is not a complete safetensors file: {why}; copy or download the model again ({file})",
+    )
