@@ -1,8 +1,8 @@
 """Admission: which deadlines the on-demand quota can guarantee, and the earliest feasible one for the others.
 
 Spot is never counted. Promises are feasible when every one gets its minimum satisfactory share (`promises`), in order
-of deadlines. Money is checked in the same order: the cost of the guaranteed work due until D must be covered by what the
-policy may spend until D.
+of deadlines. Money is checked in the same order: the cost of the guaranteed work due until D must be covered by what
+the policy may spend until D.
 """
 
 from dataclasses import dataclass, replace

@@ -22,6 +22,7 @@ from evalfleet_scaling.errors import (
     InvalidWorkerError,
     ScalingInputError,
 )
+from evalfleet_scaling.memory import FleetMemory
 
 
 class CapacityType(StrEnum):
@@ -111,6 +112,7 @@ class Job:
     spent: Decimal = Decimal(0)
     on_infeasible: OnInfeasible = OnInfeasible.REJECT
     suspended: bool = False
+    best_effort: bool = False  # admitted although the deadline cannot be guaranteed: displaces no guaranteed job
     allowed_pools: frozenset[str] | None = None  # None: every pool of the policy
     rate_relative_error: float = 0.05  # one standard deviation of log(rate), for the ETA only
 
@@ -290,6 +292,7 @@ class FleetSnapshot:
     decision_period_seconds: float = 60.0
     previous_now_seconds: float | None = None  # of the previous decision, to notice a clock that went back
     strategy: StrategyName = StrategyName.ELASTIC_AUTO
+    memory: FleetMemory = field(default_factory=FleetMemory)  # of the previous decision
 
     def __post_init__(self) -> None:
         require_number(ScalingInputError, "now_seconds", self.now_seconds, at_least=-inf)
@@ -356,11 +359,21 @@ class JobDecision:
     critical: bool = False
     slack_gpu_seconds: float | None = None
     earliest_feasible_deadline_seconds: float | None = None  # named in a refusal
+    best_effort: bool = False  # admitted without a guarantee for its deadline: pass it on in `Job.best_effort`
 
     @property
     def desired_workers(self) -> int:
         """Workers over all pools after the decision."""
         return sum(count.workers for count in self.desired)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """A limit of the policy that held back workers in this decision."""
+
+    limit: str  # field name, as in `Limits`
+    workers_held_back: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +384,8 @@ class FleetDecision:
     reason: str
     message: str
     next_decision_seconds: float | None = None  # decide again at the latest then, event or not
+    limits_hit: tuple[LimitHit, ...] = ()
+    memory: FleetMemory = field(default_factory=FleetMemory)  # for the next snapshot
 
     def of(self, job_name: str) -> JobDecision:
         """The decision about one job; KeyError when the job was not part of the snapshot."""

@@ -1,6 +1,5 @@
 """Admission promises only what the on-demand quota and the money can keep, and names a deadline that works."""
 
-from dataclasses import replace
 from math import inf
 
 import numpy as np
