@@ -87,11 +87,11 @@ class LocalCluster:
         pid = _supervisor_pid(self.folder)
         with contextlib.suppress(control.ControlError):
             control.request(self.folder, {"command": "down"})
-        if _wait_until_free(self.folder, _STOP_TIMEOUT_SECONDS):
+        if _wait_until_ended(self.folder, pid):
             return
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-        if not _wait_until_free(self.folder, _STOP_TIMEOUT_SECONDS):
+        if not _wait_until_ended(self.folder, pid):
             raise ClusterError(f"the cluster in {self.folder} does not end; its supervisor is process {pid}")
 
 
@@ -211,10 +211,18 @@ def _is_locked(folder: Path) -> bool:
     return False
 
 
-def _wait_until_free(folder: Path, timeout_seconds: float) -> bool:
-    deadline = time.monotonic() + timeout_seconds
-    while _is_locked(folder):
+def _wait_until_ended(folder: Path, pid: int | None) -> bool:
+    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
+    while _is_locked(folder) or (pid is not None and _is_alive(pid)):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
     return True
+
+
+def _is_alive(pid: int) -> bool:
+    """The process exists and is no zombie (whose parent may be the caller)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -271,18 +271,19 @@ def main() -> None:
     logging.basicConfig(
         filename=logs / "supervisor.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    with lock:
-        try:
-            asyncio.run(serve(folder, lifeline=lifeline))
-        except Exception as error:
-            log.exception("the cluster failed")
-            report(error=f"{error} (details in {logs})")
-            sys.exit(1)
-        finally:
-            for name in ("cluster.json", "kubeconfig", control.SOCKET_NAME):
-                (folder / name).unlink(missing_ok=True)
-            for name in ("etcd", "pki", "pods"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+    try:
+        asyncio.run(serve(folder, lifeline=lifeline))
+    except Exception as error:
+        log.exception("the cluster failed")
+        report(error=f"{error} (details in {logs})")
+        sys.exit(1)
+    finally:
+        for name in ("cluster.json", "kubeconfig", control.SOCKET_NAME):
+            (folder / name).unlink(missing_ok=True)
+        for name in ("etcd", "pki", "pods"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        # Not closed here: the kernel releases it when the process has really ended.
+        assert not lock.closed
 
 
 if __name__ == "__main__":

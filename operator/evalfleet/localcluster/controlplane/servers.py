@@ -21,7 +21,8 @@ from evalfleet.localcluster.processes import start_server, stop_process
 
 log = logging.getLogger(__name__)
 
-_STOP_GRACE_SECONDS = 10.0
+# The API server drains its connections for up to a minute; a crash is as good a restart.
+_STOP_GRACE_SECONDS = 3.0
 _RESTART_PAUSE_SECONDS = 0.5
 
 
