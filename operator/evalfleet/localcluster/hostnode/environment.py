@@ -1,5 +1,6 @@
 """The environment of a container from its manifest (pure)."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ def resource_value(container: Object, reference: Object) -> str:
     kind, _, name = reference["resource"].partition(".")
     amount = (container.get("resources") or {}).get(kind, {}).get(name, "0")
     divisor = parse_quantity(str(reference.get("divisor") or "1")) or 1
-    return str(-int(-parse_quantity(str(amount)) // divisor))
+    return str(math.ceil(parse_quantity(str(amount)) / divisor))
 
 
 def _from_whole(source: Object, sources: Sources) -> dict[str, str]:
