@@ -1,0 +1,128 @@
+"""What a model sees of a series: the past it may need and the new minutes, one array; and rolling functions on it.
+
+All of it works on any number of new minutes: one in the operator, hours in a replay, with the same result.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from evalfleet_scaling.forecast.interface import FloatArray, trailing_sum
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Past and new minutes of one series.
+
+    Attributes:
+        values: shape (past + new,), demand per minute, NaN where nothing was observed.
+        first: index of the first new minute in `values`.
+        minute: number of `values[0]` since the Unix epoch.
+    """
+
+    values: FloatArray
+    first: int
+    minute: int
+
+    @property
+    def new(self) -> FloatArray:
+        """The new minutes, shape (new,)."""
+        return self.values[self.first :]
+
+    def new_minutes(self) -> np.ndarray:
+        """Numbers of the new minutes since the Unix epoch, shape (new,)."""
+        return self.minute + np.arange(self.first, len(self.values))
+
+    def tail(self, past: int) -> "Window":
+        """The same new minutes with at most `past` minutes before them."""
+        cut = max(0, self.first - past)
+        return Window(self.values[cut:], self.first - cut, self.minute + cut)
+
+
+def trailing_sum_new(window: Window, width: int) -> FloatArray:
+    """Sum of the last `width` minutes at every new minute, shape (new,); NaN over a gap or before the start."""
+    part = window.tail(width)
+    return trailing_sum(part.values, width)[part.first :]
+
+
+def trailing_mean_new(window: Window, width: int, shift: int = 0) -> FloatArray:
+    """Mean of the observed minutes among the `width` minutes that end `shift` minutes ago; NaN where there are none.
+
+    Shape (new,); a negative shift is not allowed, since it would look ahead.
+    """
+    part = window.tail(width + shift)
+    observed = ~np.isnan(part.values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(observed, part.values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(observed)])
+    end = np.arange(part.first, len(part.values)) + 1 - shift
+    start = np.clip(end - width, 0, None)
+    end = np.clip(end, 0, None)
+    seen = counts[end] - counts[start]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(seen > 0, np.maximum(sums[end] - sums[start], 0.0) / seen, np.nan)
+
+
+def trailing_max_new(sums: FloatArray, first: int, width: int) -> FloatArray:
+    """Largest of the last `width` entries at every index from `first`, NaN entries ignored; 0 where all are NaN."""
+    past = min(width - 1, first)
+    padded = np.concatenate([np.full(width - 1 - past, -np.inf), np.nan_to_num(sums[first - past :], nan=-np.inf)])
+    if len(sums) - first == 1:
+        return np.array([max(0.0, float(padded.max()))])
+    # Running maxima by blocks of `width` (van Herk): O(1) a minute whatever the width.
+    blocks = -len(padded) % width
+    grid = np.concatenate([padded, np.full(blocks, -np.inf)]).reshape(-1, width)
+    forward = np.maximum.accumulate(grid, axis=1).ravel()
+    backward = np.maximum.accumulate(grid[:, ::-1], axis=1)[:, ::-1].ravel()
+    count = len(padded) - width + 1
+    return np.maximum(0.0, np.maximum(backward[:count], forward[width - 1 : width - 1 + count]))
+
+
+def trailing_quantile_new(sums: FloatArray, first: int, width: int, level: float) -> FloatArray:
+    """Empirical quantile of the last `width` entries at every index from `first`; NaN entries are left out.
+
+    Interpolated rank a(k+1), the largest entry when that rank is above k; NaN while fewer than 2 are known.
+    """
+    known = np.concatenate([[0], np.cumsum(~np.isnan(sums))])
+    entries = sums[~np.isnan(sums)]
+    return rolling_rank(entries, known[first + 1 :], width, level)
+
+
+def rolling_rank(entries: FloatArray, ends: np.ndarray, width: int, level: float) -> FloatArray:
+    """Quantile of the last `width` of `entries[:end]` for every `end` (not decreasing), shape (ends,).
+
+    The conformal rank: interpolated a(k+1)-th smallest of k entries (Vovk; the largest when a(k+1) > k); NaN for k < 2.
+    """
+    out = np.full(len(ends), np.nan)
+    full = ends >= width
+    for position in np.flatnonzero(~full & (ends >= 2)):
+        out[position] = _one_rank(entries[: ends[position]], level)
+    if full.any():
+        low = int(ends[full][0]) - width
+        part = entries[low : int(ends[-1])]
+        out[full] = _full_ranks(part, width, level)[ends[full] - width - low]
+    return out
+
+
+def _one_rank(entries: FloatArray, level: float) -> float:
+    rank = min(max(level * (len(entries) + 1), 1.0), float(len(entries)))
+    lower = int(rank) - 1
+    upper = min(lower + 1, len(entries) - 1)
+    part = np.partition(entries, (lower, upper))
+    return float(part[lower] + (rank - int(rank)) * (part[upper] - part[lower]))
+
+
+def _full_ranks(entries: FloatArray, width: int, level: float) -> FloatArray:
+    """`_one_rank` of every run of `width` entries."""
+    if len(entries) < width + 8:
+        return np.array([_one_rank(run, level) for run in sliding_window_view(entries, width)])
+    from scipy.ndimage import rank_filter
+
+    rank = min(max(level * (width + 1), 1.0), float(width))
+    lower = int(rank) - 1
+    upper = min(lower + 1, width - 1)
+    half = width // 2
+    inside = slice(half, half + len(entries) - width + 1)
+    at_lower = rank_filter(entries, rank=lower, size=width)[inside]
+    at_upper = rank_filter(entries, rank=upper, size=width)[inside]
+    return np.asarray(at_lower + (rank - int(rank)) * (at_upper - at_lower), dtype=np.float64)
