@@ -1,0 +1,33 @@
+"""ElasticAuto, the default: a slack ledger that learns its margin from the launches it saw fail."""
+
+from dataclasses import dataclass
+
+from evalfleet_scaling.capacity.ledger import LedgerSettings, decide_by_ledger
+from evalfleet_scaling.capacity.view import CapacityPlan, CapacityView
+from evalfleet_scaling.model import StrategyName
+
+_SETTINGS = LedgerSettings(
+    reserve=0.7,
+    line_offset_startups=1.5,
+    margin_ticks=0.5,
+    margin_deviations=5.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ElasticAuto:
+    """Meets the deadline while on-demand is obtainable, at the least cost found on the public traces.
+
+    The settings were searched on the traces of docs/capacity.md, which lists every idea tried with its number.
+    """
+
+    settings: LedgerSettings = _SETTINGS
+
+    @property
+    def name(self) -> StrategyName:
+        """ElasticAuto."""
+        return StrategyName.ELASTIC_AUTO
+
+    def decide(self, view: CapacityView) -> CapacityPlan:
+        """Spot while the guarantee allows, on-demand for what it does not."""
+        return decide_by_ledger(view, self.settings)

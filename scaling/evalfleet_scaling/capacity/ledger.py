@@ -1,0 +1,177 @@
+"""The slack ledger: how much work is guaranteed whatever spot does, and what every action takes from it.
+
+If from now on nothing but the fallback pool (on-demand) can be obtained, a slot with `left` seconds still does
+
+    on-demand with start-up left dl     left - dl
+    ready spot                          left - c - d      lost at once, noticed c later, replaced by on-demand
+    starting spot with dl               left - dl - d     lost when it would have become ready
+    idle                                left - g - d      decided again in one tick
+
+seconds of work. Slack S = sum over slots - work left - margin. S >= 0 is kept by every action, hence the guarantee.
+The margin covers failing launches: the number of retries of n launches that fail with probability p is negative
+binomial with mean n*p/(1-p) and deviation sqrt(n*p)/(1-p); each retry costs one tick. sqrt(n) is replaced by its
+tangent at the width, so that the margin is linear in n and every action keeps one price. p is an upper confidence
+bound of what was observed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalfleet_scaling.capacity.slots import fill, first, first_by, spot_order, whole, whole_up
+from evalfleet_scaling.capacity.view import EMPTY, BoolArray, CapacityPlan, CapacityView, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """How careful a ledger is.
+
+    The reserve line is max(0, reserve * S0 * left/R0 - line_offset_startups * width * d): with slack below it an idle
+    slot is given on-demand, so that slack remains for later swaps onto spot.
+    """
+
+    reserve: float
+    line_offset_startups: float = 0.0
+    release_hysteresis_startups: float = 2.0  # per slot, before surplus on-demand is released
+    loss_delay_ticks: float = 0.0  # c in ticks; 0 when losses are acted on as events
+    whole_ticks: bool = False  # round start-ups up to ticks
+    margin_ticks: float = 0.0  # per slot, before any launch was observed; fades as launches are
+    margin_deviations: float = 0.0  # of the number of retries; 0: no margin for failing launches
+    prior_failures: float = 0.5  # Beta prior of the launch failure probability
+    prior_successes: float = 4.0
+    failure_bound_deviations: float = 1.65  # upper confidence bound of that probability
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPrices:
+    """Slack that one action takes (or gives), [J] GPU-seconds each."""
+
+    idle_to_spot: FloatArray
+    idle_to_on_demand: FloatArray  # a gain
+    on_demand_to_spot: FloatArray
+    on_demand_to_idle: FloatArray
+
+
+def decide_by_ledger(view: CapacityView, settings: LedgerSettings) -> CapacityPlan:
+    """Fill empty slots with spot, then as few as needed with on-demand, then swap or release what slack allows."""
+    slot_pool = np.where(view.usable, view.slot_pool, EMPTY)
+    retries = _retry_margin(view, settings)
+    prices = _prices(view, settings, retries[0])
+    slack = slack_now(view, settings, retries)
+    line = _reserve_line(view, settings)
+
+    slot_pool, slack, started_spot = _start_spot(view, slot_pool, slack, prices)
+    slot_pool, slack, started_firm = _start_on_demand(view, slot_pool, slack, prices, line)
+    slot_pool, slack = _swap_to_spot(view, slot_pool, slack, prices, ~(started_spot | started_firm))
+    surplus = slack - line - settings.release_hysteresis_startups * view.width * view.fallback_startup
+    slot_pool, slack = _release(view, slot_pool, slack, prices, np.where(started_firm, 0.0, surplus))
+    return CapacityPlan(slot_pool, slack < 0, slack)
+
+
+def slack_now(
+    view: CapacityView, settings: LedgerSettings, retries: tuple[FloatArray, FloatArray] | None = None
+) -> FloatArray:
+    """[J] slack in GPU-seconds of the present workers with every other slot idle."""
+    per_slot, constant = _retry_margin(view, settings) if retries is None else retries
+    left, d = view.left_seconds[:, None], view.fallback_startup[:, None]
+    wait = view.tick_seconds
+    starting = _rounded(view.startup_left, view, settings)
+    spot = np.where(view.startup_left > 0, starting, settings.loss_delay_ticks * wait) + d
+    lost = np.where(view.on_firm, starting, np.where(view.on_spot, spot, wait + d))
+    seconds = np.where(view.usable, np.maximum(left - lost, 0.0), 0.0)
+    not_firm = view.width - (view.on_firm & view.usable).sum(axis=1)
+    unknown = _unknown_margin(view, settings)
+    margin = constant + not_firm * per_slot + view.width * unknown * wait
+    result: FloatArray = seconds.sum(axis=1) * view.throughput[view.fallback] - view.work_left - margin
+    return result
+
+
+def _retry_margin(view: CapacityView, settings: LedgerSettings) -> tuple[FloatArray, FloatArray]:
+    """[J] GPU-seconds per slot that may still need a launch, and a constant part."""
+    zero = np.zeros(len(view.width))
+    if settings.margin_deviations <= 0:
+        return zero, zero
+    tries = view.fallback_launches + settings.prior_failures + settings.prior_successes
+    p = (view.fallback_failures + settings.prior_failures) / tries
+    p = np.minimum(p + settings.failure_bound_deviations * np.sqrt(p * (1 - p) / tries), 0.9)
+    root_width = np.sqrt(np.maximum(view.width, 1))
+    half_deviation = settings.margin_deviations * np.sqrt(p) / (1 - p) / 2
+    per_slot = view.tick_seconds * (p / (1 - p) + half_deviation / root_width)
+    return per_slot, view.tick_seconds * half_deviation * root_width
+
+
+def _unknown_margin(view: CapacityView, settings: LedgerSettings) -> FloatArray:
+    """[J] ticks per slot for what has not been observed yet."""
+    prior = settings.prior_failures + settings.prior_successes
+    result: FloatArray = settings.margin_ticks * prior / (prior + view.fallback_launches)
+    return result
+
+
+def _prices(view: CapacityView, settings: LedgerSettings, per_slot_margin: FloatArray) -> LedgerPrices:
+    rate = view.throughput[view.fallback]
+    g, d = view.tick_seconds, view.fallback_startup
+    start = _rounded(view.spot_startup, view, settings)
+    return LedgerPrices(
+        idle_to_spot=rate * (start - g) if not settings.whole_ticks else rate * np.maximum(start - g, 0.0),
+        idle_to_on_demand=np.full(len(d), rate * g) + per_slot_margin,
+        on_demand_to_spot=rate * (start + d) + per_slot_margin,
+        on_demand_to_idle=rate * (d + g) + per_slot_margin,
+    )
+
+
+def _reserve_line(view: CapacityView, settings: LedgerSettings) -> FloatArray:
+    span = view.elapsed_seconds + view.left_seconds
+    initial = np.maximum(view.width * span * view.throughput[view.fallback] - view.work_total, 0.0)
+    share = view.left_seconds / np.maximum(span, 1.0)
+    offset = settings.line_offset_startups * view.width * view.fallback_startup
+    result: FloatArray = np.maximum(settings.reserve * initial * share - offset, 0.0)
+    return result
+
+
+def _start_spot(
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices
+) -> tuple[IntArray, FloatArray, BoolArray]:
+    empty, offered = view.empty, view.spot_offered
+    price = prices.idle_to_spot
+    affordable = np.where(price > 0, whole(slack / np.maximum(price, 1e-9)), view.width)
+    affordable = np.where(slack >= 0, affordable, 0)
+    count = np.minimum(np.minimum(empty.sum(axis=1), offered.sum(axis=1)), affordable)
+    slot_pool = fill(slot_pool, first(empty, count), spot_order(view), offered)
+    return slot_pool, slack - count * price, count > 0
+
+
+def _start_on_demand(
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, line: FloatArray
+) -> tuple[IntArray, FloatArray, BoolArray]:
+    empty = view.usable & (slot_pool == EMPTY)
+    need = np.where(line > slack, whole_up((line - slack) / prices.idle_to_on_demand), 0)
+    count = np.minimum(need, empty.sum(axis=1))
+    slot_pool = np.where(first(empty, count), view.fallback, slot_pool)
+    return slot_pool, slack + count * prices.idle_to_on_demand, count > 0
+
+
+def _swap_to_spot(
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, allowed: BoolArray
+) -> tuple[IntArray, FloatArray]:
+    """Break before make, the worker with the most start-up left first, onto steady offers only."""
+    offered, running = view.spot_steady, (view.slot_pool == view.fallback) & view.usable
+    count = np.minimum(offered.sum(axis=1), whole(slack / prices.on_demand_to_spot))
+    count = np.minimum(np.where(allowed, count, 0), running.sum(axis=1))
+    slot_pool = fill(slot_pool, first_by(running, count, -view.startup_left), spot_order(view), offered)
+    return slot_pool, slack - count * prices.on_demand_to_spot
+
+
+def _release(
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, surplus: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    running = (slot_pool == view.fallback) & (view.slot_pool == view.fallback)
+    count = np.minimum(whole(surplus / prices.on_demand_to_idle), running.sum(axis=1))
+    slot_pool = np.where(first_by(running, count, -view.startup_left), EMPTY, slot_pool)
+    return slot_pool, slack - count * prices.on_demand_to_idle
+
+
+def _rounded(seconds: FloatArray, view: CapacityView, settings: LedgerSettings) -> FloatArray:
+    if not settings.whole_ticks:
+        return seconds
+    result: FloatArray = np.ceil(seconds / view.tick_seconds - 1e-9) * view.tick_seconds
+    return result
