@@ -7,14 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_client import Client
+from cluster_client import ApiError, Client
 from host_pods import pod, python, running
 
-from evalfleet.localcluster import ClusterConfig, ClusterError, LocalCluster, Pool, attach, local_cluster, start_cluster
+from evalfleet.localcluster import ClusterConfig, ClusterError, LocalCluster, Pool, attach, start_cluster
 from evalfleet.localcluster.control import ControlError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("control_plane_programs")]
@@ -73,22 +74,28 @@ def test_etcd_and_api_server_refuse_who_has_no_certificate(shared_cluster: Local
 
 
 @pytest.mark.parametrize("way", ["restarted", pytest.param("killed", marks=pytest.mark.slow)])
-def test_the_api_server_comes_back_with_its_data_and_running_pods_go_on(tmp_path: Path, way: str) -> None:
-    with local_cluster(ONE_NODE.pools, folder=tmp_path) as cluster:
-        client = Client(cluster.kubeconfig)
-        client.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "kept"}, "data": {"k": "v"}})
-        mark = tmp_path / "go"
-        code = f"import os, time\nwhile not os.path.exists({str(mark)!r}): time.sleep(.05)\nraise SystemExit(75)"
-        client.create(PODS, pod("worker", python(code)))
-        client.wait(f"{PODS}/worker", running)
+def test_the_api_server_comes_back_with_its_data_and_running_pods_go_on(
+    shared_cluster: LocalCluster, cluster_client: Client, namespace: str, tmp_path: Path, way: str
+) -> None:
+    client, path = cluster_client, f"/api/v1/namespaces/{namespace}"
+    client.create(f"{path}/configmaps", {"metadata": {"name": "kept"}, "data": {"k": "v"}})
+    mark = tmp_path / "go"
+    code = f"import os, time\nwhile not os.path.exists({str(mark)!r}): time.sleep(.05)\nraise SystemExit(75)"
+    client.create(f"{path}/pods", pod("worker", python(code)))
+    client.wait(f"{path}/pods/worker", running)
+    before = shared_cluster.status()["servers"]["kube-apiserver"]
+    with ThreadPoolExecutor(1) as pool:
         if way == "restarted":
-            cluster.restart_apiserver(down_seconds=1.0)
+            restart = pool.submit(shared_cluster.restart_apiserver, down_seconds=1.0)
         else:
-            os.kill(cluster.status()["servers"]["kube-apiserver"], signal.SIGKILL)
+            restart = pool.submit(os.kill, before, signal.SIGKILL)
+        wait_until(lambda: not answers(client))
         mark.touch()  # the pod ends while nobody can be told
-        found = wait_through_outage(client, f"{PODS}/worker", lambda p: p["status"]["phase"] == "Failed")
-        assert found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 75
-        assert client.get("/api/v1/namespaces/default/configmaps/kept")["data"] == {"k": "v"}
+        restart.result()
+    found = wait_through_outage(client, f"{path}/pods/worker", lambda p: p["status"]["phase"] == "Failed")
+    assert shared_cluster.status()["servers"]["kube-apiserver"] != before
+    assert found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 75
+    assert client.get(f"{path}/configmaps/kept")["data"] == {"k": "v"}
 
 
 def foreground(folder: Path) -> "subprocess.Popen[str]":
@@ -153,6 +160,16 @@ def wait_through_outage(client: Client, path: str, holds: Callable[[dict[str, An
             if time.monotonic() > deadline or (isinstance(error, AssertionError) and "did not get there" in str(error)):
                 raise
             time.sleep(0.2)
+
+
+def answers(client: Client) -> bool:
+    try:
+        client.get("/api/v1/namespaces/default")
+    except ApiError as error:
+        return error.status < 500
+    except Exception:
+        return False
+    return True
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -5,12 +5,11 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_client import TIMEOUT_SECONDS, Client
+from cluster_client import Client
 from host_pods import container_state, ended, pod, python, running
 
 from evalfleet.localcluster import LocalCluster
@@ -41,11 +40,7 @@ class Namespace:
         return self.client.text(self.path("pods", name) + "/log" + query)
 
     def wait_for_log(self, name: str, text: str) -> str:
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while text not in self.logs(name):
-            assert time.monotonic() < deadline, f"{text!r} never appeared in the log of {name}"
-            time.sleep(0.05)
-        return self.logs(name)
+        return self.client.wait_for_text(self.path("pods", name) + "/log", text)
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ def test_a_pod_that_ignores_the_notice_is_killed_at_its_end(cluster: LocalCluste
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     client.create(PODS, pod("deaf", python(deaf), **on("kept"), terminationGracePeriodSeconds=300))
     node = node_of(client, "deaf")
+    client.wait_for_text(f"{PODS}/deaf/log", "deaf")
     outcome = cluster.reclaim(node, notice_seconds=2)
     assert outcome["seconds"] >= 1
     assert cluster.pod_pids("deaf") == {}

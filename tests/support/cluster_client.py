@@ -57,6 +57,15 @@ class Client:
             time.sleep(0.05)
         raise AssertionError(f"{path} did not get there in {timeout:.0f} s: {json.dumps(found.get('status', found))}")
 
+    def wait_for_text(self, path: str, text: str, timeout: float = TIMEOUT_SECONDS) -> str:
+        """The body of `path` as soon as it contains `text`."""
+        deadline = time.monotonic() + timeout
+        while text not in (found := self.text(path)):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} never appeared in {path}: {found[-500:]}")
+            time.sleep(0.05)
+        return found
+
     def create_namespace(self, name: str) -> None:
         self.create("/api/v1/namespaces", {"metadata": {"name": name}})
         self.wait(f"/api/v1/namespaces/{name}/serviceaccounts/default", bool)

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 30
 _RECONNECT_SECONDS = 0.2
 _WATCH_SECONDS = 240
+_POLL_SECONDS = 0.05
 
 
 class KubeError(RuntimeError):
@@ -160,3 +161,14 @@ class Kube:
 def pods_path(namespace: str, name: str, subresource: str = "") -> str:
     """Path of a pod or of one of its subresources."""
     return f"/api/v1/namespaces/{namespace}/pods/{name}" + (f"/{subresource}" if subresource else "")
+
+
+async def wait_until_answered(kube: Kube, path: str) -> None:
+    """Poll until the API server answers `path` with success."""
+    while True:
+        try:
+            await kube.get(path)
+        except (*UNREACHABLE, KubeError):
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            return

@@ -15,30 +15,28 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from evalfleet.localcluster import control
-from evalfleet.localcluster.autoscaler import Autoscaler
+from evalfleet.localcluster.binaries.release import KUBERNETES_VERSION
 from evalfleet.localcluster.config import ClusterConfig
 from evalfleet.localcluster.controlplane.arguments import Endpoints
 from evalfleet.localcluster.controlplane.servers import ControlPlane
 from evalfleet.localcluster.files import private_folder, write_private
-from evalfleet.localcluster.hostnode.fleet import Addresses, HostNodeFleet
-from evalfleet.localcluster.hostnode.logserver import LogServer
-from evalfleet.localcluster.hostnode.node import NodeSettings
-from evalfleet.localcluster.kube import UNREACHABLE, Kube, KubeError
 from evalfleet.localcluster.kubeconfig import write_kubeconfig
-from evalfleet.localcluster.pki import Pki, create_pki
+from evalfleet.localcluster.pki import KeyPair, Pki, create_pki
 from evalfleet.localcluster.ports import free_ports
-from evalfleet.localcluster.reclaim import reclaim
+
+if TYPE_CHECKING:
+    from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
+    from evalfleet.localcluster.kube import Kube
 
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 120.0
-_POLL_SECONDS = 0.05
 LOCK_NAME = "lock"
 _OWNED = ("etcd", "pki", "pods", "logs", "kubeconfig", "cluster.json", control.SOCKET_NAME)
 
@@ -80,46 +78,68 @@ class Supervisor:
     async def _start(self, stack: AsyncExitStack) -> None:
         endpoints = Endpoints(*free_ports(4))
         pki = create_pki(self.folder / "pki")
-        kubeconfig = write_kubeconfig(self.folder / "kubeconfig", endpoints.server, pki.ca.certificate, pki.admin)
-        kube = await self._connect(stack, pki, endpoints)
         self._mark("certificates")
-        self.control_plane = ControlPlane(self.folder, self._programs, pki, endpoints)
-        stack.push_async_callback(self.control_plane.kill)
-        await self.control_plane.start(lambda: self._until(kube, "/readyz", "kube-apiserver"))
-        await self._until(kube, "/api/v1/namespaces/default/serviceaccounts/default", "kube-controller-manager")
-        await self._start_nodes(stack, kube, pki, endpoints)
-        self._write_state(kubeconfig, endpoints)
-        server = await control.serve(self.folder, self._handle)
-        stack.callback(server.close)
+        control_plane = ControlPlane(self.folder, self._programs, pki, endpoints)
+        stack.push_async_callback(control_plane.kill)
+        await control_plane.start_storage()
+        # The API server needs seconds to start; the imports (the client's models take more than one) happen meanwhile.
+        from evalfleet.localcluster.kube import Kube, wait_until_answered
 
-    async def _connect(self, stack: AsyncExitStack, pki: Pki, endpoints: Endpoints) -> Kube:
-        path = self.folder / "pki" / "host-nodes.kubeconfig"
-        kube = await Kube.connect(write_kubeconfig(path, endpoints.server, pki.ca.certificate, pki.host_nodes))
+        kube = await Kube.connect(self._kubeconfig("pki/host-nodes.kubeconfig", pki, endpoints, pki.host_nodes))
         stack.push_async_callback(kube.close)
-        return kube
+        fleet = self._fleet(kube, endpoints)
+        await wait_until_answered(kube, "/readyz")
+        self._mark("kube-apiserver")
+        await control_plane.start_controllers()
+        await wait_until_answered(kube, "/api/v1/namespaces/default/serviceaccounts/default")
+        self._mark("kube-controller-manager")
+        await self._start_nodes(stack, fleet, pki, endpoints)
+        self._kubeconfig("kubeconfig", pki, endpoints, pki.admin)
+        await self._listen(stack, control_plane, fleet)
 
-    async def _start_nodes(self, stack: AsyncExitStack, kube: Kube, pki: Pki, endpoints: Endpoints) -> None:
-        version = (await kube.get("/version"))["gitVersion"]
+    def _kubeconfig(self, name: str, pki: Pki, endpoints: Endpoints, user: KeyPair) -> Path:
+        return write_kubeconfig(self.folder / name, endpoints.server, pki.ca.certificate, user)
+
+    def _fleet(self, kube: "Kube", endpoints: Endpoints) -> "HostNodeFleet":
+        from evalfleet.localcluster.hostnode.fleet import Addresses, HostNodeFleet
+        from evalfleet.localcluster.hostnode.node import NodeSettings
+
         pods = private_folder(self.folder / "pods")
-        settings = NodeSettings(endpoints.kubelet, version, pods, Addresses().take)
+        settings = NodeSettings(endpoints.kubelet, KUBERNETES_VERSION, pods, Addresses().take)
         # In-cluster clients reach the API server at its real address: Services have no proxy here.
         environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(endpoints.apiserver)}
-        self.fleet = HostNodeFleet(kube, self._config, settings, environment)
-        stack.push_async_callback(self.fleet.power_off)
-        logs = LogServer(self.fleet, pki)
+        return HostNodeFleet(kube, self._config, settings, environment)
+
+    async def _start_nodes(self, stack: AsyncExitStack, fleet: "HostNodeFleet", pki: Pki, endpoints: Endpoints) -> None:
+        from evalfleet.localcluster.autoscaler import Autoscaler
+        from evalfleet.localcluster.hostnode.logserver import LogServer
+
+        stack.push_async_callback(fleet.power_off)
+        logs = LogServer(fleet, pki)
         await logs.start(endpoints.kubelet)
         stack.push_async_callback(logs.stop)
-        await self._launch_first_nodes()
-        self._background(stack, self.fleet.follow_pods())
-        self._background(stack, Autoscaler(self.fleet).run())
-
-    async def _launch_first_nodes(self) -> None:
-        """Nodes without a start-up time are there when the cluster is ready; the autoscaler starts the others."""
+        # Nodes without a start-up time are there when the cluster is ready; the autoscaler starts the others.
         first = [pool for pool in self._config.pools for _ in range(pool.count) if pool.startup_seconds == 0]
-        await asyncio.gather(*(self.fleet.launch(pool) for pool in first))
+        await asyncio.gather(*(fleet.launch(pool) for pool in first))
         self._mark("host nodes")
+        self._background(stack, fleet.follow_pods())
+        self._background(stack, Autoscaler(fleet).run())
 
-    def _background(self, stack: AsyncExitStack, work: Any) -> None:
+    async def _listen(self, stack: AsyncExitStack, control_plane: ControlPlane, fleet: "HostNodeFleet") -> None:
+        from evalfleet.localcluster.operations import Operations
+
+        facts = {
+            "pid": os.getpid(),
+            "kubeconfig": str(self.folder / "kubeconfig"),
+            "startSeconds": self._timings,
+            "programs": {name: str(path) for name, path in self._programs.items()},
+        }
+        write_private(self.folder / "cluster.json", json.dumps(facts, indent=2))
+        operations = Operations(facts, control_plane, fleet, self.stopping)
+        server = await control.serve(self.folder, operations.handle)
+        stack.callback(server.close)
+
+    def _background(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         task.add_done_callback(self._failed)
         stack.callback(task.cancel)
@@ -129,97 +149,9 @@ class Supervisor:
             log.critical("a part of the cluster failed; stopping it", exc_info=task.exception())
             self.stopping.set()
 
-    async def _until(self, kube: Kube, path: str, stage: str) -> None:
-        while True:
-            with contextlib.suppress(*UNREACHABLE, KubeError):
-                await kube.get(path)
-                break
-            await asyncio.sleep(_POLL_SECONDS)
-        self._mark(stage)
-
     def _mark(self, stage: str) -> None:
         self._timings[stage] = round(time.monotonic() - self._started, 2)
         report(stage=stage, seconds=self._timings[stage])
-
-    def _write_state(self, kubeconfig: Path, endpoints: Endpoints) -> None:
-        state = {"pid": os.getpid(), "server": endpoints.server, "kubeconfig": str(kubeconfig)}
-        write_private(self.folder / "cluster.json", json.dumps(state, indent=2))
-
-    async def _handle(self, message: control.Answer) -> control.Answer:
-        handlers = {
-            "status": self._status,
-            "reclaim": self._reclaim,
-            "restart": self._restart,
-            "scale": self._scale,
-            "down": self._down,
-        }
-        command = message.get("command")
-        if command not in handlers:
-            raise ValueError(f"unknown command {command!r}")
-        return await handlers[command](message)
-
-    async def _status(self, _: control.Answer) -> control.Answer:
-        return {
-            "pid": os.getpid(),
-            "kubeconfig": str(self.folder / "kubeconfig"),
-            "servers": self.control_plane.pids(),
-            "startSeconds": self._timings,
-            "programs": {name: str(path) for name, path in self._programs.items()},
-            "nodes": [
-                {
-                    "name": node.name,
-                    "pool": node.pool.name,
-                    "capacityType": node.pool.capacity_type,
-                    "gpus": node.pool.gpus,
-                    "reclaiming": node.reclaiming,
-                    "pods": [_pod_summary(runner) for runner in node.pods.values()],
-                }
-                for node in self.fleet.nodes.values()
-            ],
-            "launching": {name: count for name, count in self.fleet.launching.items() if count},
-        }
-
-    async def _reclaim(self, message: control.Answer) -> control.Answer:
-        node = self.fleet.nodes.get(message["node"])
-        if node is None:
-            raise ValueError(f"no node {message['node']!r}; there are: {', '.join(self.fleet.nodes) or 'none'}")
-        if node.reclaiming:
-            raise ValueError(f"node {node.name} is being reclaimed already")
-        return asdict(await reclaim(self.fleet, node, float(message["notice"])))
-
-    async def _restart(self, message: control.Answer) -> control.Answer:
-        server = self.control_plane.servers.get(message["server"])
-        if server is None:
-            raise ValueError(f"no server {message['server']!r}")
-        await server.restart(float(message.get("down", 0)))
-        await self._until(self.fleet.kube, "/readyz", f"{server.name} restarted")
-        return {"pid": self.control_plane.pids()[server.name]}
-
-    async def _scale(self, message: control.Answer) -> control.Answer:
-        pool = self.fleet.pools.get(message["pool"])
-        if pool is None:
-            raise ValueError(f"no pool {message['pool']!r}; there are: {', '.join(self.fleet.pools)}")
-        changed = replace(pool, count=int(message["count"]), max_count=int(message["max"]))
-        self.fleet.pools[pool.name] = changed
-        self.fleet.changed.set()
-        return {"pool": pool.name, "count": changed.count, "max": changed.limit}
-
-    async def _down(self, _: control.Answer) -> control.Answer:
-        asyncio.get_running_loop().call_soon(self.stopping.set)
-        return {"stopping": True}
-
-
-def _pod_summary(runner: Any) -> control.Answer:
-    metadata = runner.pod["metadata"]
-    return {
-        "namespace": metadata["namespace"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-        "podIP": runner.facts.pod_ip,
-        "folder": str(runner.folder),
-        "finished": runner.finished.is_set(),
-        "pids": runner.pids(),
-    }
 
 
 def report(**fields: Any) -> None:
@@ -268,6 +200,8 @@ def main() -> None:
         sys.exit(1)
     clear_folder(folder)
     logs = private_folder(folder / "logs")
+    if sys.version_info < (3, 12):  # later versions choose it themselves; the default here is a thread per process
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     logging.basicConfig(
         filename=logs / "supervisor.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )

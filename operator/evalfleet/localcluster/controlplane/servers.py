@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,11 +86,13 @@ class ControlPlane:
         self._logs = private_folder(folder / "logs")
         self.servers: dict[str, Server] = {}
 
-    async def start(self, wait_for_apiserver: Callable[[], Awaitable[None]]) -> None:
-        """Start etcd and the API server together (it waits for etcd), the others once it answers."""
+    async def start_storage(self) -> None:
+        """Start etcd and the API server together (it waits for etcd)."""
         await self._start("etcd", etcd_arguments(self._pki, self._endpoints, private_folder(self._folder / "etcd")))
         await self._start("kube-apiserver", apiserver_arguments(self._pki, self._endpoints))
-        await wait_for_apiserver()
+
+    async def start_controllers(self) -> None:
+        """Start what gives up when the API server does not answer."""
         controller_manager = self._kubeconfig("controller-manager")
         await self._start("kube-controller-manager", controller_manager_arguments(self._pki, controller_manager))
         await self._start("kube-scheduler", scheduler_arguments(self._kubeconfig("scheduler")))

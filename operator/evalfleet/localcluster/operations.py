@@ -1,0 +1,101 @@
+"""What a running cluster can be asked for over its control socket."""
+
+import asyncio
+from dataclasses import asdict, dataclass, replace
+
+from evalfleet.localcluster import control
+from evalfleet.localcluster.controlplane.servers import ControlPlane
+from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
+from evalfleet.localcluster.hostnode.node import HostNode
+from evalfleet.localcluster.hostnode.pod import PodRunner
+from evalfleet.localcluster.kube import wait_until_answered
+from evalfleet.localcluster.reclaim import reclaim
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The commands of one cluster; `facts` are what `status` says of the cluster itself."""
+
+    facts: control.Answer
+    control_plane: ControlPlane
+    fleet: HostNodeFleet
+    stopping: asyncio.Event
+
+    async def handle(self, message: control.Answer) -> control.Answer:
+        """Execute one command.
+
+        Raises:
+            ValueError: the command, or what it names, does not exist.
+        """
+        commands = {
+            "status": self._status,
+            "reclaim": self._reclaim,
+            "restart": self._restart,
+            "scale": self._scale,
+            "down": self._down,
+        }
+        command = message.get("command")
+        if command not in commands:
+            raise ValueError(f"unknown command {command!r}")
+        return await commands[command](message)
+
+    async def _status(self, _: control.Answer) -> control.Answer:
+        return {
+            **self.facts,
+            "servers": self.control_plane.pids(),
+            "nodes": [_node_summary(node) for node in self.fleet.nodes.values()],
+            "launching": {name: count for name, count in self.fleet.launching.items() if count},
+        }
+
+    async def _reclaim(self, message: control.Answer) -> control.Answer:
+        node = self.fleet.nodes.get(message["node"])
+        if node is None:
+            raise ValueError(f"no node {message['node']!r}; there are: {', '.join(sorted(self.fleet.nodes)) or 'none'}")
+        if node.reclaiming:
+            raise ValueError(f"node {node.name} is being reclaimed already")
+        return asdict(await reclaim(self.fleet, node, float(message["notice"])))
+
+    async def _restart(self, message: control.Answer) -> control.Answer:
+        server = self.control_plane.servers.get(message["server"])
+        if server is None:
+            raise ValueError(f"no server {message['server']!r}")
+        await server.restart(float(message.get("down", 0)))
+        await wait_until_answered(self.fleet.kube, "/readyz")
+        return {"pid": self.control_plane.pids()[server.name]}
+
+    async def _scale(self, message: control.Answer) -> control.Answer:
+        pool = self.fleet.pools.get(message["pool"])
+        if pool is None:
+            raise ValueError(f"no pool {message['pool']!r}; there are: {', '.join(self.fleet.pools)}")
+        changed = replace(pool, count=int(message["count"]), max_count=int(message["max"]))
+        self.fleet.pools[pool.name] = changed
+        self.fleet.changed.set()
+        return {"pool": pool.name, "count": changed.count, "max": changed.limit}
+
+    async def _down(self, _: control.Answer) -> control.Answer:
+        asyncio.get_running_loop().call_soon(self.stopping.set)
+        return {"stopping": True}
+
+
+def _node_summary(node: HostNode) -> control.Answer:
+    return {
+        "name": node.name,
+        "pool": node.pool.name,
+        "capacityType": node.pool.capacity_type,
+        "gpus": node.pool.gpus,
+        "reclaiming": node.reclaiming,
+        "pods": [_pod_summary(runner) for runner in node.pods.values()],
+    }
+
+
+def _pod_summary(runner: PodRunner) -> control.Answer:
+    metadata = runner.pod["metadata"]
+    return {
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "podIP": runner.facts.pod_ip,
+        "folder": str(runner.folder),
+        "finished": runner.finished.is_set(),
+        "pids": runner.pids(),
+    }
