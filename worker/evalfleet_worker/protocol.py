@@ -156,7 +156,7 @@ class RunSpec:
         """Hex digest (16 bytes) of all that decides the result: name, place and unit size left out."""
         content = to_json(self)
         for place in ("namespace", "name", "run_id", "store_uri", "unit_seconds", "version"):
-            content.pop(place)
+            content.pop(_camel(place))
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 

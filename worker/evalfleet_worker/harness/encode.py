@@ -1,0 +1,161 @@
+"""Text to token ids by the rules of lm-eval's HFLM: BOS, truncation, context/continuation split, rolling windows.
+
+Mirrors `lm_eval/models/huggingface.py` and `lm_eval/api/model.py` (TemplateLM) of lm_eval 0.4.13; the parity
+tests compare the ids. Each distinct string is encoded once.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+from evalfleet_worker.protocol import FailureReason, RunError
+
+DEFAULT_GENERATED_TOKENS = 256
+
+Pair = tuple[list[int], list[int]]
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    bos_token: str | None
+
+    def encode(self, text: str, **kwargs: Any) -> list[int]:
+        """Token ids of `text`."""
+        ...
+
+    def decode(self, token_ids: Any, **kwargs: Any) -> str:
+        """Text of token ids."""
+        ...
+
+
+class TextEncoder:
+    """Encodes prompts for a causal language model; remembers what it has encoded.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        max_length: the model's maximum input length [tokens].
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self._known: dict[tuple[str, bool | None], list[int]] = {}
+
+    @cached_property
+    def prefix_token_id(self) -> int:
+        """The token that stands for an empty context: BOS, else EOS.
+
+        Raises:
+            RunError: MODEL_UNREADABLE when the tokenizer has neither.
+        """
+        tokenizer = self.tokenizer
+        prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if prefix is None:
+            raise RunError(
+                FailureReason.MODEL_UNREADABLE,
+                "the tokenizer has neither a BOS nor an EOS token; add one to its tokenizer_config.json",
+            )
+        return prefix
+
+    @cached_property
+    def _prefix_text(self) -> str:
+        return self.tokenizer.decode(self.prefix_token_id)
+
+    def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
+        """Token ids; special tokens are left out where the text already starts with BOS."""
+        known = self._known.get((text, add_special_tokens))
+        if known is None:
+            known = self._known[(text, add_special_tokens)] = self._encode(text, add_special_tokens)
+        return known
+
+    def _encode(self, text: str, add_special_tokens: bool | None) -> list[int]:
+        if add_special_tokens is None and text.startswith(self._prefix_text):
+            add_special_tokens = False
+        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return self.tokenizer.encode(text, **options)
+
+    def pair(self, context: str, continuation: str) -> Pair:
+        """Ids of context and continuation; trailing spaces of the context belong to the continuation.
+
+        Raises:
+            RunError: INVALID_TASK when nothing is left to condition on or to score.
+        """
+        if context == "":
+            return self._without_context(continuation)
+        spaces = len(context) - len(context.rstrip())
+        if spaces > 0:
+            context, continuation = context[:-spaces], context[-spaces:] + continuation
+        context_ids = self.encode(context)
+        whole = self.encode(context + continuation)
+        return self._checked(context_ids, whole[len(context_ids) :], continuation)
+
+    def _without_context(self, continuation: str) -> Pair:
+        ids = self.encode(continuation, add_special_tokens=False)
+        if ids and ids[0] == self.prefix_token_id:
+            return self._checked(ids[:1], ids[1:], continuation)
+        return self._checked([self.prefix_token_id], ids, continuation)
+
+    def _checked(self, context: list[int], continuation: list[int], text: str) -> Pair:
+        if not context or not continuation:
+            part = "context" if not context else "continuation"
+            raise RunError(
+                FailureReason.INVALID_TASK,
+                f"a request has an empty {part} (continuation {text!r}): every choice needs a token of its own",
+            )
+        if len(continuation) > self.max_length:
+            raise RunError(
+                FailureReason.INVALID_TASK,
+                f"a continuation of {len(continuation)} tokens does not fit the model's {self.max_length} tokens",
+            )
+        return context, continuation
+
+    def scored(self, pair: Pair) -> tuple[list[int], int]:
+        """Input ids including the continuation, cut from the left to the model's length, and the scored length."""
+        context, continuation = pair
+        return (context + continuation)[-(self.max_length + 1) :], len(continuation)
+
+    def rolling(self, text: str) -> Iterator[Pair]:
+        """Disjoint windows over a text: each token is scored once with as much context as fits."""
+        for window in rolling_windows(self.encode(text), self.prefix_token_id, self.max_length):
+            yield disjoint(window)
+
+    def generation_context(self, text: str, generated_tokens: int) -> list[int]:
+        """Ids of a prompt, cut from the left so that `generated_tokens` still fit."""
+        room = self.max_length - generated_tokens
+        if room <= 0:
+            raise RunError(
+                FailureReason.INVALID_TASK,
+                f"generation of up to {generated_tokens} tokens does not fit the model's {self.max_length} tokens: "
+                "lower max_gen_toks",
+            )
+        bos = self.tokenizer.bos_token
+        has_bos = bos is not None and text.startswith(bos)
+        return self.encode(text, add_special_tokens=False if has_bos else None)[-room:]
+
+    def embedded(self, text: str) -> list[int]:
+        """Ids of a text to embed, with its special tokens, cut to the model's length by the tokenizer."""
+        return self.tokenizer.encode(text, truncation=True, max_length=self.max_length)
+
+    def end_of_text(self) -> str:
+        """The text of the EOS token: always a stop string."""
+        return self.tokenizer.decode(self.tokenizer.eos_token_id, skip_special_tokens=False)
+
+
+def rolling_windows(ids: Sequence[int], prefix: int, length: int) -> Iterator[Pair]:
+    """(input, predicted) windows, the first starting with `prefix` (lm-eval `get_rolling_token_windows`)."""
+    if not ids:
+        return
+    first = min(length, len(ids))
+    yield [prefix, *ids[: first - 1]], list(ids[:first])
+    for start in range(first, len(ids), length):
+        end = min(start + length, len(ids))
+        yield list(ids[end - length - 1 : end - 1]), list(ids[start:end])
+
+
+def disjoint(window: Pair) -> Pair:
+    """The window with a context that does not overlap what is predicted (lm-eval `make_disjoint_window`)."""
+    context, predicted = window
+    return context[: len(context) - (len(predicted) - 1)], predicted

@@ -1,0 +1,145 @@
+"""From lm-eval's results to published numbers: every metric with n and an interval, every sample as a row."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalfleet_worker.harness.interface import HarnessResult
+from evalfleet_worker.harness.lm_eval.tasks import LoadedTasks
+from evalfleet_worker.protocol import Result
+from evalfleet_worker.stats.aggregate import Aggregation, interval_of
+from evalfleet_worker.stats.intervals import Interval, normal_quantile
+
+CLUSTER_KEY = "cluster"
+"""`metadata.cluster` of a task names the document field that marks samples of one source."""
+
+ROW_KEYS = ("doc_id", "filter", "doc_hash", "prompt_hash", "target_hash")
+JSON_KEYS = ("doc", "target", "arguments", "resps", "filtered_resps")
+
+
+def published(evaluation: str, official: Mapping[str, Any], loaded: LoadedTasks) -> HarnessResult:
+    """Results, rows and the official results file of an evaluated lm-eval task or group."""
+    samples: Mapping[str, Sequence[Mapping[str, Any]]] = official["samples"]
+    results = [
+        result for name, task in loaded.tasks.items() for result in _task_results(evaluation, name, task, official)
+    ]
+    results += [result for name in loaded.groups for result in _group_results(evaluation, name, official)]
+    rows = [_row(name, sample) for name in loaded.tasks for sample in samples[name]]
+    counted = sum(len({sample["doc_id"] for sample in samples[name]}) for name in loaded.tasks)
+    content = {key: value for key, value in official.items() if key != "samples"}
+    return HarnessResult(results, rows, counted, plain(content))
+
+
+def _metrics(official: Mapping[str, Any], name: str) -> list[tuple[str, str, float, float | None]]:
+    """(metric, filter, value, standard error) of a task or group, as lm-eval computed them."""
+    found = official["results"].get(name, {})
+    metrics = []
+    for key, value in found.items():
+        metric, comma, filter_name = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        error = found.get(f"{metric}_stderr,{filter_name}")
+        metrics.append((metric, filter_name, float(value), float(error) if isinstance(error, int | float) else None))
+    return metrics
+
+
+def _task_results(evaluation: str, name: str, task: Any, official: Mapping[str, Any]) -> list[Result]:
+    results = []
+    for metric, filter_name, value, error in _metrics(official, name):
+        members = [s for s in official["samples"][name] if s["filter"] == filter_name and metric in s]
+        values = [sample[metric] for sample in members]
+        interval = interval_of(values, _aggregation(task, metric), _clusters(task, members))
+        results.append(_result(evaluation, name, metric, filter_name, _with_official(interval, value, error)))
+    return results
+
+
+def _with_official(interval: Interval, value: float, error: float | None) -> Interval:
+    """lm-eval's value is the published one; its standard error where ours has no formula."""
+    if interval.standard_error is not None or error is None or not math.isfinite(error):
+        return Interval(value, interval.standard_error, interval.low, interval.high, interval.n, interval.method)
+    half = normal_quantile(0.95) * error
+    return Interval(value, error, value - half, value + half, interval.n, "lm-eval standard error, normal")
+
+
+def _aggregation(task: Any, metric: str) -> Aggregation:
+    from lm_eval.api import metrics
+
+    known = {
+        metrics.mean: Aggregation.MEAN,
+        metrics.perplexity: Aggregation.PERPLEXITY,
+        metrics.weighted_perplexity: Aggregation.WEIGHTED_PERPLEXITY,
+        metrics.bits_per_byte: Aggregation.BITS_PER_BYTE,
+    }
+    function = task.aggregation().get(metric, metrics.mean)
+    try:
+        return known.get(function, Aggregation.OTHER)
+    except TypeError:
+        return Aggregation.OTHER
+
+
+def _clusters(task: Any, members: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    metadata = task.get_config("metadata") if hasattr(task, "get_config") else None
+    field = metadata.get(CLUSTER_KEY) if isinstance(metadata, dict) else None
+    return None if field is None else [str(sample["doc"].get(field)) for sample in members]
+
+
+def _group_results(evaluation: str, name: str, official: Mapping[str, Any]) -> list[Result]:
+    results = []
+    for metric, filter_name, value, error in _metrics(official, name):
+        n = int(
+            official["results"][name].get("sample_count", {}).get(f"{metric},{filter_name}", 0)
+            or _leaves(name, official)
+        )
+        half = None if error is None else normal_quantile(0.95) * error
+        low, high = (None, None) if half is None else (value - half, value + half)
+        interval = Interval(value, error, low, high, n, "lm-eval group aggregate, normal")
+        results.append(_result(evaluation, name, metric, filter_name, interval))
+    return results
+
+
+def _leaves(name: str, official: Mapping[str, Any]) -> int:
+    children = official.get("group_subtasks", {}).get(name)
+    if children is None:
+        return int(official["n-samples"].get(name, {}).get("effective", 0))
+    return sum(_leaves(child, official) for child in children)
+
+
+def _result(evaluation: str, task: str, metric: str, filter_name: str, interval: Interval) -> Result:
+    return Result(
+        evaluation=evaluation,
+        metric=metric,
+        value=interval.value,
+        standard_error=interval.standard_error,
+        low=interval.low,
+        high=interval.high,
+        n=interval.n,
+        method=interval.method,
+        filter=filter_name,
+        task=task,
+    )
+
+
+def _row(task: str, sample: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = {metric: plain(sample[metric]) for metric in sample["metrics"]}
+    return {
+        "task": task,
+        **{key: sample[key] for key in ROW_KEYS},
+        **{key: _json(sample[key]) for key in JSON_KEYS},
+        "metrics": _json(metrics),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """JSON values of what lm-eval returns: numpy scalars as numbers, what else it may hold as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(member) for key, member in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(member) for member in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return plain(value.item()) if hasattr(value, "item") else str(value)

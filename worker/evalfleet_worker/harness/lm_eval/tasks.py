@@ -1,0 +1,186 @@
+"""lm-eval's tasks as `simple_evaluate` prepares them: overrides, seeds and the requests in their order of execution."""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalfleet_worker.harness.data import data_folder
+from evalfleet_worker.harness.lm_eval.refuse import FILE_FORMATS, check_task_config, unsafe_code
+from evalfleet_worker.protocol import FailureReason, LmEvalSpec, RunError, RunSpec
+
+RANDOM_SEED = 0
+OTHER_SEED = 1234
+"""lm-eval's defaults (`lm_eval.defaults`): python, and numpy, torch and few-shot sampling."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTasks:
+    """What `TaskManager.load` returns, with lm-eval's overrides applied."""
+
+    tasks: dict[str, Any]
+    groups: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form that `lm_eval.evaluator.evaluate` takes."""
+        children = {name: group.child_names for name, group in self.groups.items()}
+        return {"tasks": self.tasks, "groups": self.groups, "group_map": children}
+
+
+def load_tasks(spec: LmEvalSpec, run: RunSpec) -> LoadedTasks:
+    """Load the task, group or inline config of an evaluation.
+
+    Raises:
+        RunError: unknown task, refused config, or unreadable data.
+    """
+    _seed()
+    loaded = _load(spec, run)
+    for name, task in loaded.tasks.items():
+        _check_task(name, task, run)
+        _apply_overrides(task, spec)
+    return loaded
+
+
+def build_requests(loaded: LoadedTasks, spec: LmEvalSpec, model: Any) -> None:
+    """Let every task build its requests, with the arguments that `evaluate` gives it."""
+    for task in loaded.tasks.values():
+        task.build_all_requests(
+            limit=spec.limit, rank=0, world_size=1, **prompt_options(spec), **_template(spec, model)
+        )
+
+
+def prompt_options(spec: LmEvalSpec) -> dict[str, Any]:
+    """The options of `evaluate` that shape prompts."""
+    return {
+        "system_instruction": spec.system_instruction,
+        "apply_chat_template": spec.apply_chat_template,
+        "fewshot_as_multiturn": spec.few_shot_as_multiturn,
+    }
+
+
+def _template(spec: LmEvalSpec, model: Any) -> dict[str, Any]:
+    if not spec.apply_chat_template:
+        return {"chat_template": None, "tokenizer_name": ""}
+    return {"chat_template": model.apply_chat_template, "tokenizer_name": model.tokenizer_name}
+
+
+def calls(loaded: LoadedTasks) -> dict[str, list[Any]]:
+    """lm-eval's instances by request type in the order in which `evaluate` gives them to a model, repeats included."""
+    by_type: dict[str, list[Any]] = {}
+    for task in loaded.tasks.values():
+        for instance in task.instances:
+            by_type.setdefault(instance.request_type, []).extend([instance] * instance.repeats)
+    return by_type
+
+
+def call_digest(calls: dict[str, list[Any]]) -> str:
+    """Hex digest of the calls that lm-eval makes: type, order and arguments."""
+    digest = hashlib.blake2b(digest_size=16)
+    for kind in sorted(calls):
+        digest.update(f"{kind}:{len(calls[kind])}\n".encode())
+        for instance in calls[kind]:
+            digest.update(json.dumps(instance.args, sort_keys=True, default=str).encode())
+            digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _seed() -> None:
+    import numpy as np
+
+    random.seed(RANDOM_SEED)
+    np.random.seed(OTHER_SEED)
+
+
+def _load(spec: LmEvalSpec, run: RunSpec) -> LoadedTasks:
+    from lm_eval.tasks import TaskManager
+
+    metadata = {"pretrained": run.model.uri, "tokenizer": run.model.uri}
+    try:
+        if spec.task_config is not None:
+            check_task_config(spec.task_config, run)
+            manager = TaskManager(include_defaults=_names_tasks(spec.task_config), metadata=metadata)
+            item = _build_inline(manager, _below_data(spec.task_config, run))
+        else:
+            manager = TaskManager(metadata=metadata)
+            item = spec.task
+        loaded = manager.load([item] if not isinstance(item, list) else item)
+    except RunError:
+        raise
+    except Exception as error:  # lm-eval and datasets raise anything for a bad config or file
+        raise _load_error(spec, error) from error
+    return LoadedTasks(loaded["tasks"], loaded["groups"])
+
+
+def _build_inline(manager: Any, config: dict[str, Any]) -> Any:
+    from lm_eval.tasks._index import TaskIndex
+
+    return manager._factory.build(TaskIndex.entry_from_config(config), overrides=None, registry=manager._index)
+
+
+def _names_tasks(config: Mapping[str, Any]) -> bool:
+    """Whether a group refers to tasks that ship with lm-eval; else its index of thousands of files is not read."""
+    members = config.get("task")
+    if not isinstance(members, list):
+        return False
+    return any(isinstance(member, str) or (isinstance(member, Mapping) and _names_tasks(member)) for member in members)
+
+
+def _below_data(config: Mapping[str, Any], run: RunSpec) -> dict[str, Any]:
+    """The config with `data_files` made absolute below the run's data folder."""
+    folder = data_folder(run)
+    result = deepcopy(dict(config))
+    _resolve_files(result, folder)
+    return result
+
+
+def _resolve_files(config: dict[str, Any], folder: Path | None) -> None:
+    kwargs = config.get("dataset_kwargs") or {}
+    if folder is not None and config.get("dataset_path", FILE_FORMATS[0]) in FILE_FORMATS and "data_files" in kwargs:
+        kwargs["data_files"] = _absolute(kwargs["data_files"], folder)
+    members = config.get("task")
+    for member in members if isinstance(members, list) else ():
+        if isinstance(member, dict):
+            _resolve_files(member, folder)
+
+
+def _absolute(files: Any, folder: Path) -> Any:
+    if isinstance(files, str):
+        return str(folder / files)
+    if isinstance(files, Mapping):
+        return {split: _absolute(member, folder) for split, member in files.items()}
+    return [_absolute(member, folder) for member in files]
+
+
+def _load_error(spec: LmEvalSpec, error: Exception) -> RunError:
+    name = spec.task or (spec.task_config or {}).get("task") or (spec.task_config or {}).get("group")
+    text = f"{type(error).__name__}: {error}".strip()
+    kind = type(error).__module__ + "." + type(error).__name__
+    if isinstance(error, OSError) or kind.startswith(("datasets.", "huggingface_hub.", "pyarrow.")):
+        return RunError(FailureReason.DATASET_UNREADABLE, f"task {name!r}: its data cannot be read: {text}")
+    if isinstance(error, KeyError) and "not a registered" in str(error):
+        return RunError(FailureReason.INVALID_TASK, f"there is no lm-eval task, group or tag called {name!r}")
+    return RunError(FailureReason.INVALID_TASK, f"task {name!r}: {text}")
+
+
+def _check_task(name: str, task: Any, run: RunSpec) -> None:
+    if getattr(task, "MULTIMODAL", False):
+        raise RunError(FailureReason.UNSUPPORTED_TASK, f"task {name!r}: images and audio are not supported yet")
+    if getattr(task, "UNSAFE_CODE", False) and not run.allow_unsafe_code:
+        raise unsafe_code(f"task {name!r}")
+
+
+def _apply_overrides(task: Any, spec: LmEvalSpec) -> None:
+    """The overrides of `simple_evaluate`, in its order."""
+    if task.get_config("output_type") == "generate_until" and spec.generation:
+        task.set_config(key="generation_kwargs", value=dict(spec.generation), update=True)
+    if spec.num_few_shot is not None and task.get_config("num_fewshot") != 0:
+        task.set_config(key="num_fewshot", value=spec.num_few_shot)
+    elif task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    if spec.repeats is not None:
+        task.set_config(key="repeats", value=spec.repeats)
+    task.set_fewshot_seed(seed=OTHER_SEED)

@@ -1,0 +1,1 @@
+"""Intervals for evaluation metrics. Pure: numbers in, numbers out; numpy and scipy only."""
