@@ -1,54 +1,137 @@
-"""Scoring with a causal language model: log-likelihoods of continuations."""
+"""Scoring and generating with a causal language model.
+
+Conventions shared with the planner (those of lm-eval's HFLM): a request holds the ids of context and continuation;
+an empty context is the planner's matter (it puts the prefix token there). Of n ids the model sees the last
+`context_length + 1` without the very last one, so what is too long is cut on the left.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evalfleet_worker.engine.device import Placement, load_weights, make_deterministic, place
+from evalfleet_worker.engine.forward import Forward, choose_forward
+from evalfleet_worker.engine.memory import Steps, check_fits, run_steps, step_budget
+from evalfleet_worker.engine.pack import Budget, Scored
 from evalfleet_worker.engine.resolve import ResolvedModel, resolve_model
+from evalfleet_worker.engine.score import Score
 from evalfleet_worker.engine.threads import set_threads
-from evalfleet_worker.protocol import RunSpec
-from evalfleet_worker.requests import Answer, Request
-
-DEFAULT_TOKENS_PER_STEP = 2048
+from evalfleet_worker.protocol import EngineSpec, FailureReason, ModelSpec, RunError, RunSpec
+from evalfleet_worker.requests import Answer, Request, RequestType
 
 
 class CausalLM:
     """A loaded causal language model; see `evalfleet_worker.requests.Engine`."""
 
-    def __init__(self, model: Any, resolved: ResolvedModel, tokens_per_step: int) -> None:
+    def __init__(self, model: Any, resolved: ResolvedModel, placement: Placement, engine: EngineSpec) -> None:
         self.model = model
-        self.resolved = resolved
-        self.tokens_per_step = tokens_per_step
+        self.context_length = resolved.config.context_length
+        self.forward: Forward = choose_forward(model)
+        self.budget = _budget(resolved, placement, engine)
+        self._placement = placement
+        self._strict = engine.numerics == "Strict"
+        self._resolved = resolved
+        self._generator: Any = None
 
     @property
     def device(self) -> str:
         """Product name of the device."""
-        return "cpu"
+        return self._placement.name
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
-        """Log-likelihood and greedy flag of each request's continuation."""
-        return [self._score_one(request) for request in requests]
+        """Answer all requests of one unit, in their order."""
+        generated = [request for request in requests if request.type is RequestType.GENERATE_UNTIL]
+        scored = [request for request in requests if request.type is not RequestType.GENERATE_UNTIL]
+        answers = {answer.row: answer for answer in self._generate(generated) + self._log_likelihoods(scored)}
+        return [answers[request.row] for request in requests]
 
-    def _score_one(self, request: Request) -> Answer:
-        import torch
+    def _generate(self, requests: list[Request]) -> list[Answer]:
+        """The generator and what it imports are loaded by the first unit that generates."""
+        if not requests:
+            return []
+        if self._generator is None:
+            from evalfleet_worker.engine.generate import Generator
 
-        kept = list(request.token_ids)[-(self.resolved.config.context_length + 1) :]
-        ids = torch.tensor([kept])
-        rows = ids.shape[1] - 1 - request.continuation_length
-        with torch.inference_mode():
-            logits = self.model(ids[:, :-1]).logits[0, rows:].float()
-        targets = ids[0, 1 + rows :]
-        chosen = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)
-        greedy = bool((logits.argmax(1) == targets).all())
-        return Answer(request.row, log_probability=float(chosen.double().sum()), is_greedy=greedy)
+            self._generator = Generator(self.model, self._resolved)
+        answers: list[Answer] = self._generator.generate(requests)
+        return answers
+
+    def _log_likelihoods(self, requests: list[Request]) -> list[Answer]:
+        """Equal requests are scored once."""
+        wanted = [scored_sequence(request, self.context_length) for request in requests]
+        scores = self.score_sequences(sorted(set(wanted), key=lambda one: (one.tokens, one.targets)))
+        return [
+            Answer(request.row, log_probability=scores[one].log_probability, is_greedy=scores[one].is_greedy)
+            for request, one in zip(requests, wanted, strict=True)
+        ]
+
+    def score_sequences(self, sequences: list[Scored]) -> dict[Scored, Score]:
+        """Scores of distinct sequences."""
+        scores: dict[Scored, Score] = {}
+
+        def run(chosen: list[int], step: Any) -> None:
+            scores.update(zip((sequences[i] for i in chosen), self.forward.run(step), strict=True))
+
+        steps = Steps(lambda chosen, budget: self.forward.cut([sequences[i] for i in chosen], budget), run)
+        run_steps(list(range(len(sequences))), self.budget, steps, shrink=not self._strict)
+        return scores
+
+
+def scored_sequence(request: Request, context_length: int) -> Scored:
+    """What the model sees of a request and what is scored of it.
+
+    Raises:
+        RunError: InternalError, when there is no token before the continuation or the continuation is too long.
+    """
+    kept = tuple(request.token_ids)[-(context_length + 1) :]
+    count = request.continuation_length
+    if not 1 <= count < len(request.token_ids) or count > context_length:
+        raise RunError(
+            FailureReason.INTERNAL_ERROR,
+            f"row {request.row}: {count} scored tokens of {len(request.token_ids)} cannot be scored with "
+            f"context length {context_length}; at least one token must come before them",
+        )
+    return Scored(kept[:-1], kept[-count:])
 
 
 def load_causal_lm(run: RunSpec, cache: Path) -> CausalLM:
-    """Load the run's model."""
+    """Resolve and load the run's model onto the first GPU or the CPU.
+
+    Raises:
+        RunError: see `resolve_model`; also OutOfMemory before loading, and InvalidModelRef for what is not supported.
+    """
+    _refuse_unsupported(run.model, run.engine)
     set_threads()
-    import torch
+    make_deterministic(run.engine.numerics == "Strict")
+    resolved, placement = resolve_model(run.model, cache), place(run.model)
+    check_fits(resolved.config, placement.free_bytes(), placement.value_bytes, placement.name)
+    return CausalLM(_load(resolved, placement), resolved, placement, run.engine)
+
+
+def _load(resolved: ResolvedModel, placement: Placement) -> Any:
     from transformers import AutoModelForCausalLM
 
-    resolved = resolve_model(run.model, cache)
-    model = AutoModelForCausalLM.from_pretrained(resolved.path, dtype=torch.float32)
-    return CausalLM(model.eval(), resolved, run.engine.max_tokens_per_step or DEFAULT_TOKENS_PER_STEP)
+    try:
+        return load_weights(AutoModelForCausalLM, str(resolved.path), placement, resolved.spec.trust_remote_code)
+    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+        raise RunError(
+            FailureReason.MODEL_UNREADABLE, f"{resolved.spec.uri} cannot be loaded as a causal language model: {error}"
+        ) from error
+
+
+def _budget(resolved: ResolvedModel, placement: Placement, engine: EngineSpec) -> Budget:
+    budget = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
+    limit = engine.max_tokens_per_step
+    return replace(budget, tokens=limit, rows=min(budget.rows, limit)) if limit else budget
+
+
+def _refuse_unsupported(model: ModelSpec, engine: EngineSpec) -> None:
+    refused = {
+        "model.quantization": model.quantization,
+        "model.adapterUri": model.adapter_uri,
+        "engine.tensorParallelSize above 1": engine.tensor_parallel_size > 1,
+    }
+    for name, value in refused.items():
+        if value:
+            raise RunError(FailureReason.INVALID_MODEL_REF, f"{name} is not supported by this version of the engine")

@@ -1,0 +1,67 @@
+"""Which device and number type a model runs with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evalfleet_worker.engine.memory import available_host_bytes
+from evalfleet_worker.protocol import ModelSpec
+
+DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the weights go.
+
+    Attributes:
+        device: torch device.
+        dtype: type of weights and activations; the normaliser is fp32 always.
+        name: product name for people.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    name: str
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one weight."""
+        return self.dtype.itemsize
+
+    def free_bytes(self) -> int:
+        """Memory that is free on the device now."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        return available_host_bytes()
+
+
+def place(model: ModelSpec) -> Placement:
+    """The first GPU where there is one, else the CPU.
+
+    `Auto` is bfloat16 on a GPU and fp32 on a CPU, where bfloat16 is about three times slower.
+    """
+    if torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
+        return Placement(device, DTYPES.get(model.dtype, torch.bfloat16), torch.cuda.get_device_name(device))
+    return Placement(torch.device("cpu"), DTYPES.get(model.dtype, torch.float32), "cpu")
+
+
+def make_deterministic(strict: bool) -> None:
+    """Numerics of the process: no TF32; in `Strict` deterministic kernels only, no autotuning."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    if strict:
+        torch.use_deterministic_algorithms(True)
+
+
+def load_weights(auto_class: Any, folder: str, placement: Placement, trust_remote_code: bool) -> Any:
+    """A transformers model in evaluation mode on its device, without progress bars."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    model = auto_class.from_pretrained(
+        folder, dtype=placement.dtype, trust_remote_code=trust_remote_code, use_safetensors=True, local_files_only=True
+    )
+    return model.eval().requires_grad_(requires_grad=False).to(placement.device)

@@ -1,0 +1,145 @@
+"""How much fits: memory of the device, tokens per step, and what to do when it does not fit."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from evalfleet_worker.engine.estimate import STEP_ROWS, activation_bytes, memory_needed
+from evalfleet_worker.engine.facts import ModelFacts
+from evalfleet_worker.engine.pack import Budget
+from evalfleet_worker.protocol import FailureReason, RunError
+
+USABLE = 0.94
+"""Share of free accelerator memory that steps may plan with; the rest is fragmentation."""
+MINIMUM_TOKENS = 128
+MAXIMUM_TOKENS = {"cpu": 2048, "cuda": 16384}
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+class Members(Protocol):
+    """A step that knows which of the caller's sequences it scores."""
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Indices of the step's sequences."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A step that is nothing but its members."""
+
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How to cut sequences (by index) into steps, and how to run one.
+
+    Attributes:
+        cut: (indices, budget) -> steps; each step's members are positions within the given indices.
+        run: (indices of one step, step) -> its result.
+    """
+
+    cut: Callable[[list[int], Budget], Iterator[Any]]
+    run: Callable[[list[int], Any], None]
+
+
+def step_budget(facts: ModelFacts, device_type: str, free_bytes: int, value_bytes: int) -> Budget:
+    """Tokens and rows per step that fit beside the loaded weights.
+
+    Raises:
+        RunError: OutOfMemory, when not even the smallest step fits.
+    """
+    room = USABLE * free_bytes - STEP_ROWS * facts.vocabulary * (value_bytes + 4)
+    tokens = int(room / activation_bytes(facts, value_bytes))
+    if tokens < MINIMUM_TOKENS:
+        needed = memory_needed(facts, MINIMUM_TOKENS, value_bytes) - facts.parameters * value_bytes
+        raise RunError(
+            FailureReason.OUT_OF_MEMORY,
+            f"a step needs {needed / 2**30:.2f} GiB beside the weights, {free_bytes / 2**30:.2f} GiB are free; "
+            "use a worker with more memory",
+        )
+    return Budget(min(tokens, MAXIMUM_TOKENS.get(device_type, 2048)), STEP_ROWS)
+
+
+def check_fits(facts: ModelFacts, available_bytes: int, value_bytes: int, device: str) -> None:
+    """Refuse a model whose weights and smallest step do not fit, before minutes are spent on loading it."""
+    needed = memory_needed(facts, MINIMUM_TOKENS, value_bytes)
+    if needed > available_bytes:
+        raise RunError(
+            FailureReason.OUT_OF_MEMORY,
+            f"the model needs {needed / 2**30:.1f} GiB on {device} ({facts.parameters / 1e9:.2f} billion weights of "
+            f"{value_bytes} bytes), {available_bytes / 2**30:.1f} GiB are available; use a larger worker",
+        )
+
+
+def available_host_bytes() -> int:
+    """Memory that this process may still take: MemAvailable, or the container's limit where that is less."""
+    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    fields = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    available = fields["MemAvailable"] * 1024
+    limit = CGROUP_LIMIT.read_text("ascii").strip() if CGROUP_LIMIT.exists() else "max"
+    return min(available, int(limit)) if limit.isdigit() else available
+
+
+def run_steps(indices: list[int], budget: Budget, steps: Steps, shrink: bool = True) -> None:
+    """Run all steps; one that does not fit is cut smaller, and the budget recovers as later steps succeed.
+
+    Args:
+        indices: sequences to score.
+        budget: the planned budget; never exceeded.
+        steps: how to cut and run.
+        shrink: False where another cut would be another result (`Strict`).
+
+    Raises:
+        RunError: OutOfMemory, when a step of a single sequence, or any with `shrink` off, does not fit.
+    """
+    pending: list[tuple[list[int], Budget]] = [(indices, budget)]
+    while pending:
+        todo, allowed = pending.pop()
+        for step in steps.cut(todo, allowed):
+            chosen = [todo[member] for member in step.members]
+            if not _fits(steps, chosen, step):
+                if len(chosen) == 1 or not shrink:
+                    raise _too_large(allowed)
+                pending.append((chosen, Budget(max(allowed.tokens // 2, 1), max(allowed.rows // 2, 1))))
+
+
+def _fits(steps: Steps, chosen: list[int], step: Any) -> bool:
+    """Run one step; False when memory ran out. The traceback, which pins tensors, is gone on return."""
+    try:
+        steps.run(chosen, step)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    else:
+        return True
+    _release()
+    return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error is an allocator's refusal, on the CPU or an accelerator."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in message for words in OUT_OF_MEMORY_WORDS)
+
+
+def _release() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _too_large(budget: Budget) -> RunError:
+    return RunError(
+        FailureReason.OUT_OF_MEMORY,
+        f"a step of {budget.tokens} tokens does not fit into memory and cannot be cut further; "
+        "set engine.maxTokensPerStep lower or use a worker with more memory",
+    )
