@@ -1,0 +1,256 @@
+"""One run in the store: its plan, its committed units, its failures, its results.
+
+Everything that decides something is created at most once; everything else may be repeated.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.requests import Answer, Request, Unit
+from evalfleet_worker.store.layout import SEGMENT_UNITS, Layout
+from evalfleet_worker.store.objects import Objects, open_objects
+from evalfleet_worker.store.plan_file import CACHED_FILE, REQUESTS_FILE, Plan, PlanDraft
+from evalfleet_worker.store.request_file import RequestFile
+from evalfleet_worker.store.segment import Listing, read_listing
+from evalfleet_worker.tables import read_answers, requests_digest, write_answers, write_requests
+
+__all__ = ["FailureRecord", "Plan", "PlanDraft", "RunStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """One owner's failure on one unit."""
+
+    unit: int
+    owner: str
+    worker: str
+    reason: str
+    message: str
+
+
+class RunStore:
+    """The objects of one run; safe to use from many processes at once."""
+
+    def __init__(self, objects: Objects, layout: Layout, uri: str = "") -> None:
+        self.objects = objects
+        self.layout = layout
+        self._uri = uri.rstrip("/")
+        self._requests: dict[str, RequestFile] = {}
+
+    @classmethod
+    def open(cls, store_uri: str, namespace: str, run_id: str) -> Self:
+        """The run in the store at a URI: a path, file://, s3://, gs://, az://.
+
+        Raises:
+            RunError: the store cannot be opened.
+        """
+        return cls(open_objects(store_uri), Layout(namespace, run_id), store_uri)
+
+    @property
+    def results_uri(self) -> str:
+        """Where the results lie."""
+        return f"{self._uri}/{self.layout.root}/results"
+
+    def probe(self) -> None:
+        """Make sure that the store can be written and creates an object at most once.
+
+        Raises:
+            RunError: STORE_NOT_EXCLUSIVE, STORE_UNWRITABLE or STORE_FULL.
+        """
+        path = f"{self.layout.root}/probe/{secrets.token_hex(8)}"
+        first, second = self.objects.create(path, b"first"), self.objects.create(path, b"second")
+        self.objects.delete(path)
+        if not first or second:
+            raise RunError(
+                FailureReason.STORE_NOT_EXCLUSIVE,
+                f"the store {self._uri} lets two writers create the same object: use one with conditional writes"
+                " (S3, GCS, Azure, a local or NFSv4 directory)",
+            )
+
+    # Plan
+
+    def read_plan(self) -> Plan | None:
+        """The published plan, or None."""
+        content = self.objects.get(self.layout.plan)
+        return None if content is None else Plan.from_bytes(content)
+
+    def publish_plan(self, draft: PlanDraft) -> Plan:
+        """Publish a plan; when another planner was faster its plan is adopted."""
+        attempt = secrets.token_hex(8)
+        files = {REQUESTS_FILE: write_requests(draft.units), **draft.documents}
+        if draft.cached:
+            files[CACHED_FILE] = write_answers(draft.cached, {})
+        for name, content in files.items():
+            self.objects.put(self.layout.plan_file(attempt, name), content)
+        plan = Plan(
+            attempt=attempt,
+            report=draft.report,
+            units=tuple(unit for unit, _ in draft.units),
+            unit_digests=tuple(requests_digest(requests) for _, requests in draft.units),
+            documents={name: _digest(content) for name, content in files.items() if name != REQUESTS_FILE},
+            extra=draft.extra,
+        )
+        if self.objects.create(self.layout.plan, plan.to_bytes()):
+            return plan
+        winner = self.read_plan()
+        if winner is None:
+            raise RunError(FailureReason.STORE_CORRUPT, "plan.json exists but cannot be read")
+        return winner
+
+    def read_document(self, plan: Plan, name: str) -> bytes:
+        """A file that the planner put beside the requests.
+
+        Raises:
+            RunError: STORE_CORRUPT when it is missing or differs from its digest.
+        """
+        content = self.objects.get(self.layout.plan_file(plan.attempt, name))
+        if content is None or _digest(content) != plan.documents.get(name):
+            raise RunError(FailureReason.STORE_CORRUPT, f"{name} of the plan is missing or damaged: plan the run anew")
+        return content
+
+    def read_unit(self, plan: Plan, unit: Unit) -> list[Request]:
+        """The requests of a unit.
+
+        Raises:
+            RunError: STORE_CORRUPT when they differ from the plan's digest.
+        """
+        if plan.attempt not in self._requests:
+            path = self.layout.plan_file(plan.attempt, REQUESTS_FILE)
+            self._requests[plan.attempt] = RequestFile(self.objects, path)
+        try:
+            requests = self._requests[plan.attempt].read(unit)
+        except (OSError, ValueError) as error:
+            raise RunError(FailureReason.STORE_CORRUPT, f"unit {unit.index} cannot be read: {error}") from error
+        if requests_digest(requests) != plan.unit_digests[unit.index]:
+            raise RunError(FailureReason.STORE_CORRUPT, f"the requests of unit {unit.index} are damaged: plan anew")
+        return requests
+
+    # Units
+
+    def list_segment(self, segment: int) -> Listing:
+        """State of the units of a segment."""
+        return read_listing(self.objects.list(f"{self.layout.segment(segment)}/"))
+
+    def commit(self, unit: Unit, owner: str, content: bytes) -> bool:
+        """Create the unit's part; True when it is this owner's, also after a lost response."""
+        if self.objects.create(self.layout.part(unit.index), content):
+            return True
+        committed = self._part(unit)
+        return committed is not None and committed[1].get("owner") == owner
+
+    def read_answers(self, plan: Plan, unit: Unit) -> tuple[list[Answer], dict[str, str]] | None:
+        """The committed answers of a unit with their metadata; a damaged part is put aside and executed again."""
+        return self._part(unit)
+
+    def units_done(self, plan: Plan) -> set[int]:
+        """Indices of committed units."""
+        return {unit for segment in segments(plan) for unit in self.list_segment(segment).done}
+
+    def _part(self, unit: Unit) -> tuple[list[Answer], dict[str, str]] | None:
+        path = self.layout.part(unit.index)
+        content = self.objects.get(path)
+        if content is None:
+            return None
+        try:
+            return read_answers(content)
+        except ValueError:
+            self.objects.put(f"{self.layout.root}/quarantine/{unit.index}.{secrets.token_hex(4)}", content)
+            self.objects.delete(path)
+            return None
+
+    def record_comparison(self, unit: Unit, owner: str, content: Mapping[str, Any]) -> None:
+        """What the loser of a commit found when it compared: `requests`, `mismatched`, `seconds`."""
+        self.objects.put(self.layout.comparison(unit.index, owner), json.dumps(dict(content)).encode())
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """All comparisons of double executions."""
+        entries = self.objects.list(f"{self.layout.root}/twice/")
+        return [json.loads(content) for entry in entries if (content := self.objects.get(entry.path))]
+
+    # Failures
+
+    def record_failure(self, record: FailureRecord) -> None:
+        """Keep one owner's failure on a unit."""
+        self.objects.put(self.layout.failure(record.unit, record.owner), json.dumps(asdict(record)).encode())
+
+    def failures(self, unit: int) -> list[FailureRecord]:
+        """Failure records of a unit."""
+        entries = self.objects.list(f"{self.layout.root}/failures/{unit}/")
+        return [_record(content) for entry in entries if (content := self.objects.get(entry.path))]
+
+    def give_up(self, record: FailureRecord) -> None:
+        """Mark a unit as failed for good; a good result always wins until the summary exists."""
+        self.objects.create(self.layout.failed(record.unit), json.dumps(asdict(record)).encode())
+
+    def failed_units(self, plan: Plan) -> dict[int, FailureRecord]:
+        """Units that failed for good and have no result."""
+        failed = sorted(unit for segment in segments(plan) for unit in self.list_segment(segment).failed)
+        contents = ((unit, self.objects.get(self.layout.failed(unit))) for unit in failed)
+        return {unit: _record(content) for unit, content in contents if content is not None}
+
+    # Results
+
+    def publish_results(self, files: Mapping[str, bytes], summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Publish results; when another finisher was faster its summary is returned. Claims and units go."""
+        attempt = secrets.token_hex(8)
+        for name, content in files.items():
+            self.objects.put(self.layout.result_file(attempt, name), content)
+        digests = {name: _digest(content) for name, content in files.items()}
+        body = {
+            **summary,
+            "attempt": attempt,
+            "files": digests,
+            "digest": _digest(repr(sorted(digests.items())).encode()),
+        }
+        self.objects.create(self.layout.summary, json.dumps(body, indent=2).encode())
+        winner = self.read_summary()
+        if winner is None:
+            raise RunError(FailureReason.STORE_CORRUPT, "summary.json exists but cannot be read")
+        self._sweep(winner["attempt"])
+        return winner
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """summary.json, or None while the run is not finished."""
+        content = self.objects.get(self.layout.summary)
+        return None if content is None else dict(json.loads(content))
+
+    def read_result(self, name: str) -> bytes:
+        """A published result file.
+
+        Raises:
+            RunError: INCOMPLETE or STORE_CORRUPT.
+        """
+        summary = self.read_summary()
+        if summary is None:
+            raise RunError(FailureReason.INCOMPLETE, "the run has no results yet")
+        content = self.objects.get(self.layout.result_file(summary["attempt"], name))
+        if content is None or _digest(content) != summary["files"].get(name):
+            raise RunError(FailureReason.STORE_CORRUPT, f"result {name} is missing or damaged")
+        return content
+
+    def _sweep(self, attempt: str) -> None:
+        """Remove what the results replace: claims, units, losing attempts, leftovers of killed writes."""
+        keep = f"{self.layout.root}/results/{attempt}/"
+        for folder in ("segments", "twice", "failures", "probe", "results"):
+            for entry in self.objects.list(f"{self.layout.root}/{folder}/"):
+                if not entry.path.startswith(keep) and entry.path != self.layout.summary:
+                    self.objects.delete(entry.path)
+
+
+def segments(plan: Plan) -> range:
+    """Segment numbers of a plan."""
+    return range(-(-len(plan.units) // SEGMENT_UNITS))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _record(content: bytes) -> FailureRecord:
+    data = json.loads(content)
+    return FailureRecord(data["unit"], data["owner"], data["worker"], data["reason"], data["message"])
