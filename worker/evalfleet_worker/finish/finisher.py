@@ -95,7 +95,7 @@ def _files(outcome: _Outcome) -> dict[str, bytes]:
 def _report(
     run: RunSpec, store: RunStore, plan: Plan, merged: Merged, outcome: _Outcome, started: float
 ) -> FinishReport:
-    twice, mismatched = executions(store, plan)
+    twice, mismatched = executions(store)
     planned = plan.report.samples
     scored = sum(result.samples for result in outcome.results.values())
     failed = sum(plan.extra["evaluations"][name]["samples"] for name in outcome.failed)

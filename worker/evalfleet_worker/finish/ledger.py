@@ -15,6 +15,7 @@ def time_ledger(plan: Plan, merged: Merged, finish_seconds: float) -> TimeLedger
     )
 
 
-def executions(store: RunStore, plan: Plan) -> tuple[int, int]:
+def executions(store: RunStore) -> tuple[int, int]:
     """Requests executed twice, and how many of them differed."""
-    return 0, 0
+    comparisons = store.comparisons()
+    return sum(int(c["requests"]) for c in comparisons), sum(int(c["mismatched"]) for c in comparisons)

@@ -125,7 +125,7 @@ def load_evaluation(evaluation: EvaluationSpec, run: RunSpec) -> PythonEvaluatio
     if not isinstance(made, PythonEvaluation):
         raise RunError(
             FailureReason.INVALID_TASK,
-            f"{evaluation.name}: {spec.entrypoint} gives {type(made).__name__}: examples(), load() and score() are needed",
+            f"{evaluation.name}: {spec.entrypoint} gives {type(made).__name__} without examples(), load(), score()",
         )
     return made
 

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from evalfleet_worker.harness.tokenizer import load_encoder
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
 from evalfleet_worker.plan.order import OrderedPlan, order_requests
-from evalfleet_worker.plan.size import memory_bytes, row_flops, row_seconds
+from evalfleet_worker.plan.size import plan_size
 from evalfleet_worker.plan.units import cut_units
 from evalfleet_worker.protocol import EvaluationSpec, PlanReport, RunSpec
 from evalfleet_worker.store.plan_file import PlanDraft
@@ -46,13 +45,25 @@ def plan_run(run: RunSpec, store: RunStore, cache: Path, progress: Progress) -> 
 def draft_plan(run: RunSpec, cache: Path, progress: Progress) -> PlanDraft:
     """The plan of a run, not yet published."""
     started = time.monotonic()
-    progress(f"model {run.model.uri}")
-    model = resolve_model(run.model, cache)
-    context = HarnessContext(run, once(lambda: load_encoder(model, run.model)), progress)
+    model = _model(run, cache, progress)
+    context = HarnessContext(run, once(lambda: load_encoder(_required(model), run.model)), progress)
     with hub_access(run):
         harness_plans = {spec.name: _plan_evaluation(spec, context) for spec in run.evaluations}
     progress("ordering requests and cutting units")
     return _draft(run, model, harness_plans, started)
+
+
+def _model(run: RunSpec, cache: Path, progress: Progress) -> ResolvedModel | None:
+    """The run's model; None when only user code is evaluated, which loads what it likes."""
+    if all(evaluation.python is not None for evaluation in run.evaluations):
+        return None
+    progress(f"model {run.model.uri}")
+    return resolve_model(run.model, cache)
+
+
+def _required(model: ResolvedModel | None) -> ResolvedModel:
+    assert model is not None
+    return model
 
 
 def _plan_evaluation(evaluation: EvaluationSpec, context: HarnessContext) -> HarnessPlan:
@@ -62,52 +73,42 @@ def _plan_evaluation(evaluation: EvaluationSpec, context: HarnessContext) -> Har
     return plan
 
 
-def _draft(run: RunSpec, model: ResolvedModel, harness_plans: Mapping[str, HarnessPlan], started: float) -> PlanDraft:
+def _draft(
+    run: RunSpec, model: ResolvedModel | None, harness_plans: Mapping[str, HarnessPlan], started: float
+) -> PlanDraft:
     planned = [request for plan in harness_plans.values() for request in plan.requests]
-    ordered = order_requests(planned, KeySpace(_numerics(run), model.digest), run.seed, is_sampled)
-    sized = _sized(run, model, ordered, sum(plan.samples for plan in harness_plans.values()))
+    digest = model.digest if model else ""
+    ordered = order_requests(planned, KeySpace(_numerics(run), digest), run.seed, is_sampled)
+    size = plan_size(ordered.rows, model.config if model else None)
+    units = cut_units(ordered.rows, size.seconds, run.unit_seconds)
+    report = PlanReport(
+        run_id=run.run_id,
+        requests=len(ordered.rows),
+        tokens=sum(len(request.token_ids) for request in ordered.rows),
+        cached_requests=0,
+        units=len(units),
+        predicted_seconds=round(sum(size.seconds), 3),
+        flops=float(round(size.flops)),
+        memory_bytes=size.memory_bytes,
+        model_digest=digest,
+        requests_digest=_requests_digest(ordered),
+        samples=sum(plan.samples for plan in harness_plans.values()),
+    )
     documents = {
         f"{name}/{file}": content for name, plan in harness_plans.items() for file, content in plan.documents.items()
     }
-    extra = {
+    documents[IDENTITIES] = write_identities(ordered)
+    return PlanDraft(report, units, documents, (), _extra(run, harness_plans, started))
+
+
+def _extra(run: RunSpec, harness_plans: Mapping[str, HarnessPlan], started: float) -> dict[str, Any]:
+    """Facts that the finisher needs, and what the plan was made with."""
+    return {
         "evaluations": {name: {"digest": plan.digest, "samples": plan.samples} for name, plan in harness_plans.items()},
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         "specDigest": run.digest(),
         "planSeconds": round(time.monotonic() - started, 3),
     }
-    return PlanDraft(
-        report=sized.report,
-        units=sized.units,
-        documents={**documents, IDENTITIES: write_identities(ordered)},
-        cached=(),
-        extra=extra,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sized:
-    report: PlanReport
-    units: Any
-
-
-def _sized(run: RunSpec, model: ResolvedModel, plan: OrderedPlan, samples: int) -> _Sized:
-    flops = row_flops(plan.rows, model.config)
-    seconds = row_seconds(plan.rows, flops)
-    units = cut_units(plan.rows, seconds, run.unit_seconds)
-    report = PlanReport(
-        run_id=run.run_id,
-        requests=len(plan.rows),
-        tokens=sum(len(request.token_ids) for request in plan.rows),
-        cached_requests=0,
-        units=len(units),
-        predicted_seconds=round(sum(seconds), 3),
-        flops=float(round(sum(flops))),
-        memory_bytes=memory_bytes(plan.rows, model.config),
-        model_digest=model.digest,
-        requests_digest=_requests_digest(plan),
-        samples=samples,
-    )
-    return _Sized(report, units)
 
 
 def _numerics(run: RunSpec) -> str:
@@ -117,5 +118,5 @@ def _numerics(run: RunSpec) -> str:
 def _requests_digest(plan: OrderedPlan) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for request in plan.rows:
-        digest.update(request.key or str(request.seed).encode())
+        digest.update(request.key or f"{request.seed}{request.arguments}".encode())
     return digest.hexdigest()
