@@ -18,8 +18,8 @@ from evalfleet_scaling.forecast.window import Window, trailing_mean_new
 
 TRAINING_MINUTES = 14 * MINUTES_PER_DAY
 HISTORY_MINUTES = TRAINING_MINUTES + PAST_MINUTES
-STRIDE = 3
-"""Every third minute is a training row: neighbours share most of their target."""
+STRIDE = 5
+"""Every fifth minute is a training row: neighbours share most of their target."""
 LEAST_ROWS = 200
 
 

@@ -32,7 +32,7 @@ def features(window: Window) -> tuple[FloatArray, FloatArray]:
     means = {width: trailing_mean_new(window, width) for width in (*SUM_WIDTHS, MINUTES_PER_DAY)}
     fading = _fading_means(window)
     lagged = [trailing_mean_new(window, 30, day * MINUTES_PER_DAY - 15) for day in LAG_DAYS]
-    rates = [*means.values(), *fading.T, *lagged, same_time_mean(window, 15, 7), *_shape_of_last_hours(window, means)]
+    rates = [*means.values(), *fading.T, *lagged, same_time_mean(window, 15, 7), *_shape_of_last_hours(window)]
     columns = (
         [np.log1p(rate) for rate in rates] + _zero_shares(window) + [_since_last_arrival(window), *_calendar(window)]
     )
@@ -41,19 +41,19 @@ def features(window: Window) -> tuple[FloatArray, FloatArray]:
 
 
 def _fading_means(window: Window) -> FloatArray:
-    part = window.tail(int(12 * max(HALF_LIVES)))
+    part = window.tail(int(40 * max(HALF_LIVES)))
     filters = DiscountedMean(np.array([decay_of_half_life(half_life) for half_life in HALF_LIVES]))
     return filters.advance(np.repeat(part.values[:, None], len(HALF_LIVES), axis=1))[part.first :]
 
 
-def _shape_of_last_hours(window: Window, means: dict[int, FloatArray]) -> list[FloatArray]:
-    part = window.tail(240)
-    squares = Window(part.values**2, part.first, part.minute)
-    variance = trailing_mean_new(squares, 60) - means[60] ** 2
+def _shape_of_last_hours(window: Window) -> list[FloatArray]:
+    part = window.tail(241)
+    # Not the variance: differences of sums of squares would depend, in the last digits, on where the sum began.
+    changes = Window(np.abs(np.diff(part.values, prepend=np.nan)), part.first, part.minute)
     return [
         trailing_max_new(part.values, part.first, 60),
         trailing_max_new(part.values, part.first, 240),
-        np.sqrt(np.maximum(variance, 0.0)),
+        trailing_mean_new(changes, 60),
     ]
 
 

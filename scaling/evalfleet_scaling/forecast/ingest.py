@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.forecast.interface import BUCKET_SECONDS, FloatArray, Series
+from evalfleet_scaling.forecast.interface import BUCKET_SECONDS, LARGEST_DEMAND, FloatArray, Series
 
 LARGEST_SPAN_MINUTES = 5 * 366 * 1_440
 """Five years: a longer span is a broken clock, not a history."""
@@ -139,13 +139,13 @@ def _bucket(
     if outside:
         warnings.append(Finding("Unwatched", f"{outside} events fall into minutes nobody watched: left out", outside))
     index, demand = index[inside], demand[inside]
-    bad = ~np.isfinite(demand) | (demand < 0)
+    bad = ~((demand >= 0) & (demand <= LARGEST_DEMAND))
     values = np.bincount(index[~bad], weights=demand[~bad], minlength=len(seen)).astype(np.float64)
     if bad.any():
         seen[index[bad]] = False
         count = int(bad.sum())
         warnings.append(
-            Finding("BadDemand", f"{count} events of negative or NaN demand: their minutes are gaps", count)
+            Finding("BadDemand", f"{count} events of negative, NaN or absurd demand: their minutes are gaps", count)
         )
     counts = np.bincount(index, minlength=len(seen))
     if len(counts) and counts.max() >= CROWDED:

@@ -22,6 +22,8 @@ from evalfleet_scaling.errors import ScalingInputError
 FloatArray = NDArray[np.float64]
 
 BUCKET_SECONDS = 60
+LARGEST_DEMAND = 1e12
+"""GPU-seconds; more in one event or minute is a broken counter, not demand."""
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1_440
 DEFAULT_QUANTILES: tuple[float, ...] = (0.5, 0.9, 0.95, 0.99)

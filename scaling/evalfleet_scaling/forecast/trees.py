@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from evalfleet_scaling.forecast.interface import FloatArray
 
-TREES = 80
+TREES = 48
+LEARNING_RATE = 0.1
+"""48 trees at 0.1 score like 80 at 0.06 (decision 0072) and train in little more than half the time."""
 LEAVES = 12
 SPLITS = LEAVES - 1
 ALL_LEAVES = 0xFFFF
@@ -56,7 +58,7 @@ def fit_quantile(rows: FloatArray, targets: FloatArray, level: float, samples_pe
         loss="quantile",
         quantile=level,
         max_iter=TREES,
-        learning_rate=0.06,
+        learning_rate=LEARNING_RATE,
         max_leaf_nodes=LEAVES,
         min_samples_leaf=samples_per_leaf,
         l2_regularization=1.0,
