@@ -1,0 +1,242 @@
+"""The worker commands: plan, work, finish, release. Heavy imports happen inside the command that needs them."""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalfleet_worker.protocol import ErrorReport, ExitCode, FailureReason, RunError, RunSpec, dumps, loads
+
+log = logging.getLogger("evalfleet_worker")
+
+ENGINE = "evalfleet_worker.engine.load:load_engine"
+TERMINATION_LIMIT_BYTES = 4_000
+MAY_PASS = frozenset({FailureReason.INCOMPLETE, FailureReason.INTERNAL_ERROR, FailureReason.ENGINE_CRASHED})
+"""Reasons worth another try; all others are fatal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What every command is told."""
+
+    run: RunSpec
+    cache: Path
+    progress: str | None
+    worker: str
+    termination_log: Path | None
+    print_report: bool
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is `protocol.ExitCode`."""
+    parsed = _parser().parse_args(arguments)
+    _log_to_stderr()
+    try:
+        return int(COMMANDS[parsed.command](_options(parsed)))
+    except RunError as error:
+        _tell(parsed, ErrorReport(error.reason, error.message))
+        log.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message is for people, not a trace
+        return int(ExitCode.ERROR if error.reason in MAY_PASS else ExitCode.FATAL)
+    except Exception as error:  # noqa: BLE001 - the last words of a process go to its termination log
+        _tell(parsed, ErrorReport(FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))
+        traceback.print_exc()
+        return int(ExitCode.ERROR)
+
+
+def plan(options: Options) -> ExitCode:
+    """Plan the run, or adopt its plan."""
+    store = _store(options.run)
+    known = store.read_plan()
+    if known is None:
+        from evalfleet_worker.plan.planner import plan_run
+
+        report = plan_run(options.run, store, options.cache, log.info)
+    else:
+        report = known.report
+    return _report(options, report)
+
+
+def work(options: Options) -> ExitCode:
+    """Score units until nothing is left."""
+    from evalfleet_worker.loop.coordinator import Coordinator, Owner
+    from evalfleet_worker.loop.engine_process import EngineProcess
+    from evalfleet_worker.loop.meter import Meter
+    from evalfleet_worker.loop.work import Worker
+    from evalfleet_worker.serve import serve_progress
+
+    store = _store(options.run)
+    if store.read_summary() is not None:
+        return ExitCode.DONE
+    planned = store.read_plan()
+    if planned is None:
+        raise RunError(FailureReason.INCOMPLETE, "the run has no plan yet: run the plan command first")
+    owner = Owner(os.urandom(8).hex(), options.worker)
+    tolerance = 0.0 if options.run.engine.numerics == "Strict" else 1e-3
+    coordinator = Coordinator(store, planned, owner, _monotonic, _claim_settings(os.environ), tolerance)
+    engine = EngineProcess(options.run, os.environ.get("EVALFLEET_ENGINE", ENGINE), options.cache)
+    worker = Worker(coordinator, engine, Meter(options.worker), float(os.environ.get("EVALFLEET_GRACE_SECONDS", "15")))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop.set())
+    if options.progress:
+        serve_progress(options.progress, lambda: worker.meter.progress(coordinator))
+    return worker.run()
+
+
+def finish(options: Options) -> ExitCode:
+    """Merge, compute metrics and publish, or return what is published."""
+    from evalfleet_worker.protocol import FinishReport, from_json
+
+    store = _store(options.run)
+    published = store.read_summary()
+    if published is not None:
+        return _report(options, from_json(FinishReport, published))
+    from evalfleet_worker.finish.finisher import finish_run
+
+    return _report(options, finish_run(options.run, store, options.cache))
+
+
+def release(options: Options) -> ExitCode:
+    """Give back the claims of a worker that is known to be dead; `*` means all workers."""
+    from evalfleet_worker.loop.coordinator import release_worker
+
+    store = _store(options.run)
+    planned = store.read_plan()
+    if planned is not None:
+        count = release_worker(store, planned, None if options.worker == "*" else options.worker)
+        log.info("%d claims of %s given back", count, options.worker)
+    return ExitCode.DONE
+
+
+def fetch(options: Options) -> ExitCode:
+    """Bring the model into the node cache."""
+    from evalfleet_worker.engine.resolve import resolve_model
+
+    model = resolve_model(options.run.model, options.cache)
+    log.info("model %s is at %s", options.run.model.uri, model.path)
+    return ExitCode.DONE
+
+
+COMMANDS: Mapping[str, Callable[[Options], ExitCode]] = {
+    "plan": plan,
+    "work": work,
+    "finish": finish,
+    "release": release,
+    "fetch": fetch,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    env = os.environ
+    parser = argparse.ArgumentParser(prog="python -m evalfleet_worker", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--spec", type=Path, help="file with the RunSpec as JSON; else EVALFLEET_RUN_SPEC")
+    parser.add_argument("--cache", type=Path, default=env.get("EVALFLEET_CACHE"), help="node cache")
+    parser.add_argument("--progress", default=env.get("EVALFLEET_PROGRESS_ADDRESS"), help="HOST:PORT of GET /progress")
+    parser.add_argument("--worker", default=env.get("EVALFLEET_WORKER"), help="name of the worker")
+    parser.add_argument("--termination-log", type=Path, default=env.get("EVALFLEET_TERMINATION_LOG"))
+    parser.add_argument("--print", action="store_true", dest="print_report", help="print the report on stdout")
+    return parser
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    cache = parsed.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"
+    return Options(
+        run=_run_spec(parsed.spec),
+        cache=Path(cache),
+        progress=parsed.progress,
+        worker=parsed.worker or f"{socket.gethostname()}-{os.getpid()}",
+        termination_log=parsed.termination_log,
+        print_report=parsed.print_report,
+    )
+
+
+def _run_spec(path: Path | None) -> RunSpec:
+    try:
+        text = path.read_text("utf-8") if path is not None else os.environ["EVALFLEET_RUN_SPEC"]
+        return loads(RunSpec, text)
+    except KeyError:
+        message = "no run spec: give --spec FILE or EVALFLEET_RUN_SPEC"
+    except (OSError, ValueError) as error:
+        message = f"the run spec cannot be read: {error}"
+    raise RunError(FailureReason.INVALID_TASK, message)
+
+
+def _store(run: RunSpec) -> Any:
+    from evalfleet_worker.store.run_store import RunStore
+
+    return RunStore.open(run.store_uri, run.namespace, run.run_id)
+
+
+def _report(options: Options, report: Any) -> ExitCode:
+    text = dumps(_fitting(report))
+    if options.termination_log is not None:
+        options.termination_log.write_text(text, "utf-8")
+    if options.print_report:
+        print(dumps(report))  # noqa: T201 - asked for
+    return ExitCode.DONE
+
+
+def _fitting(report: Any) -> Any:
+    """The report within the limit of a termination message: the last results give way, and are counted."""
+    import dataclasses
+
+    fitting, left_out = report, 0
+    while len(dumps(fitting).encode()) > TERMINATION_LIMIT_BYTES and getattr(fitting, "results", None):
+        left_out += 1
+        fitting = dataclasses.replace(report, results=report.results[:-left_out], truncated=left_out)
+    return fitting
+
+
+def _tell(parsed: argparse.Namespace, error: ErrorReport) -> None:
+    """Leave the last words where the platform looks for them; failing to do so must not hide the error itself."""
+    if parsed.termination_log is None:
+        return
+    try:
+        Path(parsed.termination_log).write_text(dumps(error)[:TERMINATION_LIMIT_BYTES], "utf-8")
+    except OSError as cause:
+        log.warning("termination log %s: %s", parsed.termination_log, cause)
+
+
+def _claim_settings(environment: Mapping[str, str]) -> Any:
+    """Claim durations; EVALFLEET_CLAIM_SETTINGS (JSON) changes single ones for tests and benchmarks."""
+    from evalfleet_worker.loop.settings import ClaimSettings
+
+    return ClaimSettings(**json.loads(environment.get("EVALFLEET_CLAIM_SETTINGS", "{}")))
+
+
+def _monotonic() -> float:
+    import time
+
+    return time.monotonic()
+
+
+def _log_to_stderr() -> None:
+    plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    as_json = os.environ.get("EVALFLEET_LOG_FORMAT") == "json"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter(plain))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object per line."""
+        content = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        return json.dumps(content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The engine's process: holds the model, answers units, dies with its parent and never outlives it."""
+
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from evalfleet_worker.loop.messages import Answers, Failed, Loaded, Refused, Score
+from evalfleet_worker.protocol import FailureReason, RunError, RunSpec, loads
+from evalfleet_worker.requests import Engine
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    """`child FD ENGINE CACHE`; the RunSpec comes as the first message."""
+    descriptor, factory, cache = arguments
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Connection(int(descriptor)) as parent:
+        try:
+            serve(parent, factory, Path(cache))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the parent is gone: nothing to say, nobody to say it to
+
+
+def serve(parent: Connection, factory: str, cache: Path) -> None:
+    """Load the engine, then answer units until the parent hangs up."""
+    run = loads(RunSpec, parent.recv())
+    started = time.monotonic()
+    try:
+        engine = load(factory, run, cache)
+        parent.send(Loaded(engine.device, time.monotonic() - started))
+    except RunError as error:
+        parent.send(Refused(error.reason, error.message))
+        return
+    while True:
+        request = parent.recv()
+        parent.send(_score(engine, request))
+
+
+def load(factory: str, run: RunSpec, cache: Path) -> Engine:
+    """The engine that `module:function` makes."""
+    module, function = factory.split(":")
+    engine: Engine = getattr(importlib.import_module(module), function)(run, cache)
+    return engine
+
+
+def _score(engine: Engine, request: Score) -> Answers | Failed:
+    started = time.monotonic()
+    try:
+        answers = engine.score(request.requests)
+    except RunError as error:
+        return Failed(error.reason, error.message)
+    except MemoryError as error:
+        return Failed(FailureReason.OUT_OF_MEMORY, f"not enough memory for the unit: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever a model raises is recorded against the unit, never fatal
+        return Failed(FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+    return Answers(answers, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,206 @@
+"""The worker's loop: claim, score in the engine process, commit; leave when nothing is left or when told to."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from evalfleet_worker.loop.coordinator import Claim, Coordinator, Done, Wait
+from evalfleet_worker.loop.engine_process import EngineProcess, death_words
+from evalfleet_worker.loop.messages import Answers, Died, Failed, Loaded, Refused, Score
+from evalfleet_worker.loop.meter import Meter
+from evalfleet_worker.protocol import ExitCode, FailureReason, RunError
+from evalfleet_worker.requests import Request
+from evalfleet_worker.store.objects import StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+STORE_PATIENCE_SECONDS = 300.0
+"""An unreachable store is waited for this long; then the worker leaves its place (exit 75)."""
+LOAD_ATTEMPTS = 3
+POLL_SECONDS = 0.2
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """The worker was told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A claimed unit with its requests."""
+
+    claim: Claim
+    requests: list[Request]
+
+
+@dataclass
+class Worker:
+    """One worker of a run.
+
+    Attributes:
+        coordinator: its side of the claim protocol.
+        engine: its engine process.
+        meter: what it measures.
+        grace_seconds: time it has after it was told to stop.
+        stop: set when it is told to stop.
+    """
+
+    coordinator: Coordinator
+    engine: EngineProcess
+    meter: Meter
+    grace_seconds: float = 15.0
+    stop: threading.Event = field(default_factory=threading.Event)
+    _last_step: Wait | Done = field(default_factory=Done)
+
+    def run(self) -> ExitCode:
+        """Work until nothing is left.
+
+        Returns:
+            DONE, TERMINATED after a stop, DISRUPTED when the store is gone for long.
+
+        Raises:
+            RunError: the engine can never be loaded, or the store refuses for good.
+        """
+        heartbeat = threading.Thread(target=self._heartbeat, daemon=True)
+        heartbeat.start()
+        try:
+            return self._work()
+        except StoppedError:
+            return ExitCode.TERMINATED
+        except StoreUnavailableError as error:
+            log.warning("leaving: %s", error)
+            return ExitCode.DISRUPTED
+        finally:
+            self.meter.state = "Done" if not self.stop.is_set() else "Stopping"
+            self.engine.stop()
+            self._release_all()
+
+    def _work(self) -> ExitCode:
+        prepared = self._prepare()
+        if prepared is None and not self._wait_for_work():
+            return ExitCode.DONE
+        self._load()
+        while True:
+            prepared = prepared or self._prepare()
+            if prepared is not None:
+                prepared = self._execute(prepared)
+            elif not self._wait_for_work():
+                return ExitCode.DONE
+
+    def _prepare(self) -> Prepared | None:
+        """Claim the next unit and read its requests."""
+        step = self._patiently(self.coordinator.next)
+        if not isinstance(step, Claim):
+            self._last_step = step
+            return None
+        requests = self._patiently(lambda: self.coordinator.store.read_unit(self.coordinator.plan, step.unit))
+        return Prepared(step, requests)
+
+    def _wait_for_work(self) -> bool:
+        """Wait while others are at work; False when nothing is left."""
+        if isinstance(self._last_step, Done):
+            return False
+        self.meter.state = "Waiting"
+        if self.stop.wait(self._last_step.seconds):
+            raise StoppedError
+        return True
+
+    def _load(self) -> None:
+        """Start the engine process and wait until it holds the model."""
+        self.meter.state = "LoadingModel"
+        for attempt in range(LOAD_ATTEMPTS):
+            self.engine.start()
+            reply = self._receive(deadline=None)
+            match reply:
+                case Loaded():
+                    self.meter.device, self.meter.model_load_seconds = reply.device, reply.seconds
+                    log.info("model loaded on %s in %.1f s", reply.device, reply.seconds)
+                    return
+                case Refused():
+                    raise RunError(reply.reason, reply.message)
+                case Died():
+                    log.warning("attempt %d: %s while it loaded the model", attempt + 1, death_words(reply))
+                    died = reply
+        reason = FailureReason.OUT_OF_MEMORY if died.code == -9 else FailureReason.ENGINE_CRASHED
+        raise RunError(reason, f"{death_words(died)} while it loaded the model, {LOAD_ATTEMPTS} times")
+
+    def _execute(self, work: Prepared) -> Prepared | None:
+        """Score one unit, preparing the next one meanwhile; returns that one."""
+        self.meter.state = "Scoring"
+        self.engine.submit(Score(work.requests))
+        following = self._prepare() if self._may_prefetch() else None
+        reply = self._receive(deadline=work.claim)
+        match reply:
+            case Answers():
+                self._commit(work, reply)
+            case Failed():
+                self._failed(work.claim, reply.reason, reply.message)
+            case Died():
+                reason = FailureReason.OUT_OF_MEMORY if reply.code == -9 else FailureReason.ENGINE_CRASHED
+                self._failed(work.claim, reason, f"{death_words(reply)} while it executed unit {work.claim.unit.index}")
+                self._load()
+            case _:
+                raise RunError(FailureReason.INTERNAL_ERROR, f"unexpected reply of the engine: {reply}")
+        return following
+
+    def _may_prefetch(self) -> bool:
+        """Hold a second unit only while there is plenty for everybody."""
+        coordinator = self.coordinator
+        left = len(coordinator.plan.units) - len(coordinator.finished)
+        return left > 4 * max(1, coordinator.claimed_elsewhere + 1) and not self.stop.is_set()
+
+    def _receive(self, deadline: Claim | None) -> Loaded | Refused | Answers | Failed | Died:
+        """Wait for the engine; after a stop only as long as the grace allows for the unit in flight."""
+        stopped_at: float | None = None
+        while True:
+            reply = self.engine.receive(POLL_SECONDS)
+            if reply is not None:
+                return reply
+            if self.stop.is_set():
+                stopped_at = stopped_at or time.monotonic()
+                if deadline is None or time.monotonic() - stopped_at > self.grace_seconds:
+                    raise StoppedError
+
+    def _commit(self, work: Prepared, reply: Answers) -> None:
+        metadata = {"device": self.meter.device, "modelLoadSeconds": f"{self.meter.model_load_seconds:.3f}"}
+        first = self._patiently(lambda: self.coordinator.commit(work.claim, reply.answers, reply.seconds, metadata))
+        self.meter.scored(work.claim.unit, reply.seconds, first)
+
+    def _failed(self, claim: Claim, reason: FailureReason, message: str) -> None:
+        log.warning("unit %d: %s", claim.unit.index, message)
+        self.meter.failures += 1
+        self._patiently(lambda: self.coordinator.record_failure(claim, reason, message, self.engine.incarnation))
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Repeat a store action with growing pauses while the store does not answer."""
+        pause, begun = 0.2, time.monotonic()
+        while True:
+            if self.stop.is_set() and self.meter.state != "Scoring":
+                raise StoppedError
+            try:
+                return action()
+            except StoreUnavailableError as error:
+                if time.monotonic() - begun > STORE_PATIENCE_SECONDS:
+                    raise
+                log.warning("store: %s; trying again in %.1f s", error, pause)
+                if self.stop.wait(pause):
+                    raise StoppedError from error
+                pause = min(10.0, 2 * pause)
+
+    def _heartbeat(self) -> None:
+        while not self.stop.wait(self.coordinator.settings.heartbeat_seconds):
+            try:
+                self.coordinator.heartbeat()
+            except (StoreUnavailableError, RunError) as error:
+                log.warning("heartbeat: %s", error)
+
+    def _release_all(self) -> None:
+        for claim in list(self.coordinator.held.values()):
+            try:
+                self.coordinator.release(claim)
+            except (StoreUnavailableError, RunError) as error:
+                log.warning("claim of unit %d stays until its lease ends: %s", claim.unit.index, error)
