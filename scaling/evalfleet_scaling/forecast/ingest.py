@@ -13,6 +13,8 @@ from evalfleet_scaling.forecast.interface import BUCKET_SECONDS, LARGEST_DEMAND,
 
 LARGEST_SPAN_MINUTES = 5 * 366 * 1_440
 """Five years: a longer span is a broken clock, not a history."""
+LATEST_SECONDS = 1e11
+"""The year 5138: a time beyond is in another unit, or noise."""
 CROWDED = 1_000_000
 """From this many events in one minute on, the minute is reported: a burst, or a clock that stood still."""
 
@@ -99,10 +101,11 @@ def _without_duplicates(
 
 
 def _timed(seconds: FloatArray, demand: FloatArray, warnings: list[Finding]) -> tuple[FloatArray, FloatArray]:
-    usable = np.isfinite(seconds)
+    usable = np.abs(seconds) <= LATEST_SECONDS
     if usable.any():
         # A clock that jumped years away would make a series of years; the median tells where the history really is.
-        usable &= np.abs(seconds - np.median(seconds[usable])) <= LARGEST_SPAN_MINUTES * BUCKET_SECONDS / 2
+        middle = float(np.median(seconds[usable]))
+        usable[usable] = np.abs(seconds[usable] - middle) <= LARGEST_SPAN_MINUTES * BUCKET_SECONDS / 2
     bad = int((~usable).sum())
     if bad:
         warnings.append(Finding("BadTime", f"{bad} events have no usable time (NaN or years away): left out", bad))
