@@ -49,6 +49,7 @@ def test_ctrl_c_ends_the_foreground_command_and_everything_it_started(tmp_path: 
     assert not any(map(alive, pids))
 
 
+@pytest.mark.slow
 def test_a_background_cluster_is_private_refuses_a_second_and_ends_on_down(tmp_path: Path) -> None:
     cluster = start_cluster(tmp_path, ONE_NODE)
     pids = list(cluster.status()["servers"].values())
@@ -60,7 +61,13 @@ def test_a_background_cluster_is_private_refuses_a_second_and_ends_on_down(tmp_p
     assert not any(map(alive, pids))
     with pytest.raises(ControlError, match="evalfleet cluster up"):
         attach(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "programs.json", "lock", "logs"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
+        "programs.json",
+        "lock",
+        "logs",
+        "supervisor.stderr",
+    }
 
 
 def test_etcd_and_api_server_refuse_who_has_no_certificate(shared_cluster: LocalCluster) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_client import Client
+from cluster_client import ApiError, Client
 from host_pods import container_state, ended, pod, python, running
 
 from evalfleet.localcluster import LocalCluster
@@ -286,6 +286,16 @@ def test_a_pod_past_its_active_deadline_fails(space: Namespace) -> None:
     assert space.run(body)["status"]["reason"] == "DeadlineExceeded"
 
 
+def test_a_pod_that_trips_the_node_fails_with_the_fault_and_harms_no_other(space: Namespace) -> None:
+    # A name longer than a file name may be: the node cannot keep its files.
+    mounts = [{"name": "w", "mountPath": "/w", "subPath": "x" * 300}]
+    body = pod("tripping", python("pass", volumeMounts=mounts), volumes=[{"name": "w", "emptyDir": {}}])
+    found = space.run(body)
+    assert found["status"]["reason"] == "HostNodeFault"
+    assert "File name too long" in found["status"]["message"]
+    assert space.run(pod("next", python("pass")))["status"]["phase"] == "Succeeded"
+
+
 def test_logs_can_be_tailed_and_read_of_the_previous_start(space: Namespace) -> None:
     code = "import sys, pathlib\np = pathlib.Path(sys.argv[1]); n = len(p.read_text()) if p.exists() else 0\n"
     code += "p.write_text('x' * (n + 1)); print(f'start {n}'); print('last line'); sys.exit(1 if n == 0 else 0)"
@@ -294,6 +304,14 @@ def test_logs_can_be_tailed_and_read_of_the_previous_start(space: Namespace) -> 
     assert space.logs("twice") == "start 1\nlast line\n"
     assert space.logs("twice", "?previous=true") == "start 0\nlast line\n"
     assert space.logs("twice", "?tailLines=1") == "last line\n"
+    with pytest.raises(ApiError, match="host nodes do not support timestamps"):
+        space.client.get(space.path("pods", "twice") + "/log?timestamps=true")
+
+
+def test_a_followed_log_ends_with_the_pod(space: Namespace) -> None:
+    space.create("pods", pod("talker", python("import time; print('one', flush=True); time.sleep(1); print('two')")))
+    space.wait_for_log("talker", "one")
+    assert space.logs("talker", "?follow=true") == "one\ntwo\n"
 
 
 def _alive(pid: int) -> bool:

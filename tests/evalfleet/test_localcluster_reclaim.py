@@ -17,7 +17,7 @@ PODS = "/api/v1/namespaces/default/pods"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
 POOLS = (
     Pool("kept", capacity_type="spot", count=1),
-    Pool("zero", capacity_type="on-demand", count=0, max_count=1, startup_seconds=1.0, idle_seconds=2.0),
+    Pool("zero", capacity_type="on-demand", count=0, max_count=1, startup_seconds=1.0, idle_seconds=5.0),
     Pool("tainted", count=0, max_count=1, labels={"tier": "gold"}, taints=("dedicated=eval:NoSchedule",)),
     Pool("pair", capacity_type="spot", count=2),
 )

@@ -25,6 +25,7 @@ Report = Callable[[str], None]
 _STOP_TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LOCK_NAME = "lock"
+ERRORS_NAME = "supervisor.stderr"
 
 
 class ClusterError(RuntimeError):
@@ -142,24 +143,27 @@ def start_cluster(
     folder = folder.absolute()
     prepare(folder, config, report)
     lifeline = subprocess.PIPE if bound_to_caller else subprocess.DEVNULL
+    errors_file = folder / ERRORS_NAME
+    errors = errors_file.open("wb")
     process = subprocess.Popen(
         supervisor_argv(folder, *(["--lifeline"] if bound_to_caller else [])),
         stdin=lifeline,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if bound_to_caller else subprocess.DEVNULL,
+        stderr=errors,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,
     )
     if process.stdin is not None:
         # Kept open, and alive, until the caller ends: its end of file is the signal to stop.
         _LIFELINES[folder] = process
-    return LocalCluster(folder, _follow_start(process, report))
+    errors.close()
+    return LocalCluster(folder, _follow_start(process, errors_file, report))
 
 
 _LIFELINES: dict[Path, "subprocess.Popen[bytes]"] = {}
 
 
-def _follow_start(process: "subprocess.Popen[bytes]", report: Report) -> float:
+def _follow_start(process: "subprocess.Popen[bytes]", errors: Path, report: Report) -> float:
     assert process.stdout is not None
     for line in process.stdout:
         message = json.loads(line)
@@ -168,7 +172,7 @@ def _follow_start(process: "subprocess.Popen[bytes]", report: Report) -> float:
         if message.get("ready"):
             return float(message["seconds"])
         report(f"{message['stage']} ready after {message['seconds']:.1f} s")
-    details = process.stderr.read().decode(errors="replace")[-2000:] if process.stderr else ""
+    details = errors.read_text(errors="replace")[-2000:]
     raise ClusterError(f"the local cluster did not start (status {process.wait()}): {details}")
 
 

@@ -27,7 +27,7 @@ from evalfleet.localcluster.controlplane.arguments import Endpoints
 from evalfleet.localcluster.controlplane.servers import ControlPlane
 from evalfleet.localcluster.files import private_folder, write_private
 from evalfleet.localcluster.kubeconfig import write_kubeconfig
-from evalfleet.localcluster.pki import KeyPair, Pki, create_pki
+from evalfleet.localcluster.pki import KeyPair, create_pki
 from evalfleet.localcluster.ports import free_ports
 
 if TYPE_CHECKING:
@@ -51,23 +51,40 @@ class Supervisor:
         self._programs = {name: Path(path) for name, path in json.loads((folder / "programs.json").read_text()).items()}
         self._started = time.monotonic()
         self._timings: dict[str, float] = {}
+        self._endpoints = Endpoints(*free_ports(4))
+        self._pki = create_pki(folder / "pki")
+        self._control_plane = ControlPlane(folder, self._programs, self._pki, self._endpoints)
 
     async def run(self) -> None:
         """Start everything, serve until `stopping` is set, stop everything."""
         async with AsyncExitStack() as stack:
-            startup = asyncio.create_task(self._start(stack))
-            stop = asyncio.create_task(self.stopping.wait())
-            await asyncio.wait({startup, stop}, return_when=asyncio.FIRST_COMPLETED, timeout=_START_TIMEOUT_SECONDS)
-            if not startup.done():
-                startup.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await startup
-                if not self.stopping.is_set():
-                    raise TimeoutError(f"the control plane was not ready in {_START_TIMEOUT_SECONDS:.0f} s")
-                return
-            await startup  # raises what went wrong
-            report(ready=True, seconds=round(time.monotonic() - self._started, 2))
-            await stop
+            if await self._start_or_stop(stack):
+                report(ready=True, seconds=round(time.monotonic() - self._started, 2))
+                await self.stopping.wait()
+
+    async def _start_or_stop(self, stack: AsyncExitStack) -> bool:
+        """Whether everything is up; False when it was asked to stop meanwhile.
+
+        Raises:
+            ServerError: a server does not stay up.
+            TimeoutError: it takes too long.
+        """
+        control_plane = self._control_plane
+        stack.push_async_callback(control_plane.kill)
+        work = (self._start(stack), control_plane.fail_if_unstable(), self.stopping.wait())
+        tasks = [asyncio.create_task(item) for item in work]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=_START_TIMEOUT_SECONDS)
+            done = [task for task in tasks if task.done()]
+            if not done:
+                raise TimeoutError(f"the control plane was not ready in {_START_TIMEOUT_SECONDS:.0f} s")
+            for task in done:
+                task.result()  # raises what went wrong
+            return tasks[0] in done
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def read_lifeline(self) -> None:
         """Nothing is ever written to it; its end means that the parent is gone."""
@@ -76,47 +93,46 @@ class Supervisor:
             self.stopping.set()
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        endpoints = Endpoints(*free_ports(4))
-        pki = create_pki(self.folder / "pki")
         self._mark("certificates")
-        control_plane = ControlPlane(self.folder, self._programs, pki, endpoints)
-        stack.push_async_callback(control_plane.kill)
-        await control_plane.start_storage()
+        await self._control_plane.start_storage()
         # The API server needs seconds to start; the imports (the client's models take more than one) happen meanwhile.
         from evalfleet.localcluster.kube import Kube, wait_until_answered
 
-        kube = await Kube.connect(self._kubeconfig("pki/host-nodes.kubeconfig", pki, endpoints, pki.host_nodes))
+        kube = await Kube.connect(self._kubeconfig("pki/host-nodes.kubeconfig", self._pki.host_nodes))
         stack.push_async_callback(kube.close)
-        fleet = self._fleet(kube, endpoints)
+        fleet = self._fleet(kube)
         await wait_until_answered(kube, "/readyz")
         self._mark("kube-apiserver")
-        await control_plane.start_controllers()
+        await self._control_plane.start_controllers()
         await wait_until_answered(kube, "/api/v1/namespaces/default/serviceaccounts/default")
         self._mark("kube-controller-manager")
-        await self._start_nodes(stack, fleet, pki, endpoints)
-        self._kubeconfig("kubeconfig", pki, endpoints, pki.admin)
-        await self._listen(stack, control_plane, fleet)
+        await self._start_nodes(stack, fleet)
+        self._kubeconfig("kubeconfig", self._pki.admin)
+        await self._listen(stack, fleet)
 
-    def _kubeconfig(self, name: str, pki: Pki, endpoints: Endpoints, user: KeyPair) -> Path:
-        return write_kubeconfig(self.folder / name, endpoints.server, pki.ca.certificate, user)
+    def _kubeconfig(self, name: str, user: KeyPair) -> Path:
+        return write_kubeconfig(self.folder / name, self._endpoints.server, self._pki.ca.certificate, user)
 
-    def _fleet(self, kube: "Kube", endpoints: Endpoints) -> "HostNodeFleet":
+    def _fleet(self, kube: "Kube") -> "HostNodeFleet":
         from evalfleet.localcluster.hostnode.fleet import Addresses, HostNodeFleet
         from evalfleet.localcluster.hostnode.node import NodeSettings
 
         pods = private_folder(self.folder / "pods")
-        settings = NodeSettings(endpoints.kubelet, KUBERNETES_VERSION, pods, Addresses().take)
+        settings = NodeSettings(self._endpoints.kubelet, KUBERNETES_VERSION, pods, Addresses().take)
         # In-cluster clients reach the API server at its real address: Services have no proxy here.
-        environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(endpoints.apiserver)}
+        environment = {
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self._endpoints.apiserver),
+        }
         return HostNodeFleet(kube, self._config, settings, environment)
 
-    async def _start_nodes(self, stack: AsyncExitStack, fleet: "HostNodeFleet", pki: Pki, endpoints: Endpoints) -> None:
+    async def _start_nodes(self, stack: AsyncExitStack, fleet: "HostNodeFleet") -> None:
         from evalfleet.localcluster.autoscaler import Autoscaler
         from evalfleet.localcluster.hostnode.logserver import LogServer
 
         stack.push_async_callback(fleet.power_off)
-        logs = LogServer(fleet, pki)
-        await logs.start(endpoints.kubelet)
+        logs = LogServer(fleet, self._pki)
+        await logs.start(self._endpoints.kubelet)
         stack.push_async_callback(logs.stop)
         # Nodes without a start-up time are there when the cluster is ready; the autoscaler starts the others.
         first = [pool for pool in self._config.pools for _ in range(pool.count) if pool.startup_seconds == 0]
@@ -125,7 +141,7 @@ class Supervisor:
         self._background(stack, fleet.follow_pods())
         self._background(stack, Autoscaler(fleet).run())
 
-    async def _listen(self, stack: AsyncExitStack, control_plane: ControlPlane, fleet: "HostNodeFleet") -> None:
+    async def _listen(self, stack: AsyncExitStack, fleet: "HostNodeFleet") -> None:
         from evalfleet.localcluster.operations import Operations
 
         facts = {
@@ -135,7 +151,7 @@ class Supervisor:
             "programs": {name: str(path) for name, path in self._programs.items()},
         }
         write_private(self.folder / "cluster.json", json.dumps(facts, indent=2))
-        operations = Operations(facts, control_plane, fleet, self.stopping)
+        operations = Operations(facts, self._control_plane, fleet, self.stopping)
         server = await control.serve(self.folder, operations.handle)
         stack.callback(server.close)
 
@@ -193,6 +209,8 @@ def main() -> None:
     """Entry point of the supervisor process."""
     folder, lifeline = Path(sys.argv[1]), "--lifeline" in sys.argv[2:]
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # The API server is on this machine; a proxy of the environment must not be asked for it.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     try:
         lock = lock_folder(folder)
     except BlockingIOError:

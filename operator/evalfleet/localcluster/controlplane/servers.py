@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 # The API server drains its connections for up to a minute; a crash is as good a restart.
 _STOP_GRACE_SECONDS = 3.0
 _RESTART_PAUSE_SECONDS = 0.5
+# While the cluster starts: a server that gives up once, because etcd was slow, deserves another attempt.
+_MOST_STARTS = 4
+_LOG_LINES = 5
+
+
+class ServerError(RuntimeError):
+    """A server cannot run."""
 
 
 @dataclass
@@ -104,6 +111,19 @@ class ControlPlane:
     def pids(self) -> dict[str, int]:
         """Process id of every running server."""
         return {name: server.process.pid for name, server in self.servers.items() if server.process is not None}
+
+    async def fail_if_unstable(self) -> None:
+        """Return never, but raise when a server has ended again and again.
+
+        Raises:
+            ServerError: with the last lines of its log.
+        """
+        while True:
+            for server in self.servers.values():
+                if server.starts >= _MOST_STARTS:
+                    lines = server.log_file.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+                    raise ServerError(f"{server.name} does not stay up; it said: " + " | ".join(lines))
+            await asyncio.sleep(_RESTART_PAUSE_SECONDS)
 
     async def _start(self, name: str, arguments: list[str]) -> None:
         server = Server(name, [str(self._programs[name]), *arguments], self._logs / f"{name}.log")

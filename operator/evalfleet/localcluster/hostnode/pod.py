@@ -14,7 +14,7 @@ from evalfleet.localcluster.config import HostImage
 from evalfleet.localcluster.files import private_folder
 from evalfleet.localcluster.hostnode.clock import utc_now
 from evalfleet.localcluster.hostnode.container import Container, Hooks, PodRoom, PodStopping
-from evalfleet.localcluster.hostnode.environment import ContainerConfigError, PodFacts, Sources
+from evalfleet.localcluster.hostnode.environment import PodFacts, Sources
 from evalfleet.localcluster.hostnode.events import EventRecorder
 from evalfleet.localcluster.hostnode.sources import fetch_sources
 from evalfleet.localcluster.hostnode.states import PodView, Terminated, Waiting, pod_status
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _MOUNT_RETRY_SECONDS = 1.0
 _STATUS_RETRY_SECONDS = 0.5
+_DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class PodRunner:
         self._silent = False
         self._deleted = False
         self._deadline_exceeded = False
+        self._fault = ""
         self._start_time = utc_now()
         self._tasks: set[asyncio.Task[Any]] = set()
         room = PodRoom(pod, private_folder(folder), {}, services.images, facts, services.cluster_environment)
@@ -111,9 +113,11 @@ class PodRunner:
             await self._run_containers()
         except PodStopping:
             pass
-        except (KubeError, OSError, ContainerConfigError) as error:
+        except Exception as error:
+            # A pod that trips the node must end with a reason, not stay Pending for ever.
             log.exception("pod %s", self.pod["metadata"]["name"])
-            self._event("Warning", "Failed", f"host node: {error}")
+            self._fault = f"{type(error).__name__}: {error}"
+            self._kill()
         finally:
             timer.cancel()
             await self._finish(reporter)
@@ -163,7 +167,7 @@ class PodRunner:
             return
         await asyncio.sleep(seconds)
         self._deadline_exceeded = True
-        self._event("Normal", "DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+        self._event("Normal", "DeadlineExceeded", _DEADLINE_MESSAGE)
         self.stop(float(self.pod["spec"].get("terminationGracePeriodSeconds", 30)))
 
     def _running(self) -> list[Container]:
@@ -233,6 +237,7 @@ class PodRunner:
             await asyncio.sleep(_STATUS_RETRY_SECONDS)
 
     def _view(self) -> PodView:
+        reason, message = self._own_reason()
         return PodView(
             containers={item.name: item.view for item in self.containers},
             init_containers={item.name: item.view for item in self.init_containers},
@@ -240,9 +245,17 @@ class PodRunner:
             host_ip=self.facts.host_ip,
             start_time=self._start_time,
             terminating=self._stopping.is_set() and not self._deadline_exceeded,
-            reason="DeadlineExceeded" if self._deadline_exceeded and not self.pids() else "",
-            message="Pod was active on the node longer than the specified deadline" if self._deadline_exceeded else "",
+            reason=reason,
+            message=message,
         )
+
+    def _own_reason(self) -> tuple[str, str]:
+        """Why the pod as a whole failed, once nothing of it runs any more."""
+        if self._fault:
+            return "HostNodeFault", self._fault
+        if self._deadline_exceeded and not self._running():
+            return "DeadlineExceeded", _DEADLINE_MESSAGE
+        return "", ""
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         if not self._silent:
