@@ -1,0 +1,92 @@
+"""Conditions as values: set by type, `lastTransitionTime` moves only when `status` does. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ORDER = (
+    "Ready",
+    "Reconciling",
+    "Accepted",
+    "Planned",
+    "Admitted",
+    "WorkersReady",
+    "OnTime",
+    "ProgressKnown",
+    "Succeeded",
+    "Failed",
+    "Suspended",
+    "Stalled",
+)
+ABNORMAL_TRUE = frozenset({"Failed", "Suspended", "Stalled"})
+"""Present only while True."""
+MESSAGE_LIMIT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition as a reconcile step states it.
+
+    Attributes:
+        type: CamelCase type.
+        status: True, False or Unknown as strings.
+        reason: CamelCase reason.
+        message: a sentence for people.
+    """
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def true(kind: str, reason: str, message: str) -> Condition:
+    """A condition that holds."""
+    return Condition(kind, "True", reason, message)
+
+
+def false(kind: str, reason: str, message: str) -> Condition:
+    """A condition that does not hold."""
+    return Condition(kind, "False", reason, message)
+
+
+def unknown(kind: str, reason: str, message: str) -> Condition:
+    """A condition that nobody can tell yet."""
+    return Condition(kind, "Unknown", reason, message)
+
+
+def merge(
+    before: Iterable[Mapping[str, Any]], stated: Iterable[Condition], generation: int, now: str
+) -> list[dict[str, Any]]:
+    """The conditions of the new status: stated ones replace those of the same type; abnormal ones end unless stated."""
+    old = {str(condition.get("type")): dict(condition) for condition in before}
+    new = {condition.type: condition for condition in stated}
+    merged = {kind: condition for kind, condition in old.items() if kind not in ABNORMAL_TRUE}
+    for kind, condition in new.items():
+        if kind in ABNORMAL_TRUE and condition.status != "True":
+            merged.pop(kind, None)
+            continue
+        merged[kind] = _wire(condition, old.get(kind), generation, now)
+    return sorted(merged.values(), key=lambda c: ORDER.index(c["type"]) if c["type"] in ORDER else len(ORDER))
+
+
+def status_of(conditions: Iterable[Mapping[str, Any]], kind: str) -> str:
+    """The status of a type: True, False or Unknown (absent)."""
+    return next((str(c.get("status")) for c in conditions if c.get("type") == kind), "Unknown")
+
+
+def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    """The condition of a type, if present."""
+    return next((c for c in conditions if c.get("type") == kind), None)
+
+
+def _wire(condition: Condition, before: Mapping[str, Any] | None, generation: int, now: str) -> dict[str, Any]:
+    same_status = before is not None and before.get("status") == condition.status
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message[:MESSAGE_LIMIT],
+        "lastTransitionTime": before["lastTransitionTime"] if before is not None and same_status else now,
+        "observedGeneration": generation,
+    }

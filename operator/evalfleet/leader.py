@@ -1,0 +1,105 @@
+"""Leader election on a coordination.k8s.io Lease, with local observation times (no clock agreement is needed).
+
+As client-go: a candidate takes over when it has seen the same record for the whole lease duration on its own monotonic
+clock; every write carries the resourceVersion it was decided on, so that of two candidates one loses with a conflict.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTiming:
+    """Durations [s]: how long a lease holds, when renewing is given up, how often it is tried."""
+
+    lease_seconds: float = 15.0
+    renew_deadline_seconds: float = 10.0
+    retry_seconds: float = 2.0
+
+
+class LeaseApi(Protocol):
+    """What the elector needs of the API server."""
+
+    async def read_lease(self) -> dict[str, Any] | None:
+        """The lease, or None when there is none."""
+        ...
+
+    async def write_lease(self, lease: dict[str, Any], create: bool) -> dict[str, Any] | None:
+        """Create or replace (at its resourceVersion); None on a conflict."""
+        ...
+
+
+@dataclass
+class Elector:
+    """Acquires the lease, keeps it, and says when it is lost."""
+
+    api: LeaseApi
+    name: str
+    identity: str
+    timing: LeaseTiming
+    clock: Callable[[], float]
+    _seen_record: tuple[str, str] = ("", "")
+    _seen_at: float = 0.0
+
+    async def acquire(self) -> None:
+        """Return when this process leads."""
+        while not await self._safely_try():
+            await asyncio.sleep(self.timing.retry_seconds)
+        log.info("leading as %s", self.identity)
+
+    async def hold(self) -> None:
+        """Renew until it fails for `renew_deadline_seconds`; returning means that leadership is lost."""
+        renewed = self.clock()
+        while self.clock() - renewed < self.timing.renew_deadline_seconds:
+            await asyncio.sleep(self.timing.retry_seconds)
+            if await self._safely_try():
+                renewed = self.clock()
+
+    async def release(self) -> None:
+        """Give the lease back so that another candidate need not wait."""
+        lease = await self.api.read_lease()
+        if lease is not None and lease["spec"].get("holderIdentity") == self.identity:
+            spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self.api.write_lease({**lease, "spec": spec}, create=False)
+
+    async def _safely_try(self) -> bool:
+        try:
+            return await asyncio.wait_for(self._try(), self.timing.retry_seconds)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            log.warning("lease: %s", error)
+            return False
+
+    async def _try(self) -> bool:
+        lease = await self.api.read_lease()
+        if lease is None:
+            return await self.api.write_lease(self._lease(None), create=True) is not None
+        spec = lease.get("spec") or {}
+        holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
+        if (holder, renewed) != self._seen_record:
+            self._seen_record, self._seen_at = (holder, renewed), self.clock()
+        duration = float(spec.get("leaseDurationSeconds") or self.timing.lease_seconds)
+        if holder not in ("", self.identity) and self.clock() - self._seen_at < duration:
+            return False
+        return await self.api.write_lease(self._lease(lease), create=False) is not None
+
+    def _lease(self, before: dict[str, Any] | None) -> dict[str, Any]:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = dict((before or {}).get("spec") or {})
+        if spec.get("holderIdentity") != self.identity:
+            spec |= {
+                "acquireTime": now,
+                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (before is not None),
+            }
+        spec |= {
+            "holderIdentity": self.identity,
+            "renewTime": now,
+            "leaseDurationSeconds": int(self.timing.lease_seconds),
+        }
+        metadata = (before or {}).get("metadata") or {"name": self.name}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

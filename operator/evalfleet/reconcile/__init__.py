@@ -1,0 +1,1 @@
+"""Idempotent reconciliation: observe, decide (pure), act; one file per step."""

@@ -1,0 +1,1 @@
+"""Reconciliation of one EvaluationJob: its steps in their order, one file and one condition each."""

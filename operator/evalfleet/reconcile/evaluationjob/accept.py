@@ -1,0 +1,137 @@
+"""Step 1: is the object acceptable? References, keys to foreign code, places that this cluster can reach."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
+from evalfleet.api.scalingpolicy import Security
+from evalfleet.conditions import false, true
+from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
+from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.steps import Step
+
+LOCAL_SCHEMES = ("file://", "package://")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an object is not accepted."""
+
+    reason: str
+    message: str
+    final: bool = True
+    """Whether nothing outside the object can mend it."""
+
+
+Check = Callable[[World, EvaluationJob], Refusal | None]
+
+
+def accept(world: World) -> Step:
+    """State Accepted; the first refusal wins."""
+    if world.job is None:
+        return _refused(world, Refusal("InvalidSpec", world.problem))
+    for check in CHECKS:
+        refusal = check(world, world.job)
+        if refusal is not None:
+            return _refused(world, refusal)
+    start = world.status.get("startTime") or stamp(world.now)
+    message = "the object and its references are in order"
+    return Step(
+        conditions=(true("Accepted", "Accepted", message), *waiting("Accepted", "accepted; planning comes next")),
+        status={"startTime": start, "observedGeneration": world.generation},
+    )
+
+
+def store_uri(world: World) -> str | None:
+    """The run store of the job: its own, else the policy's."""
+    if world.job is not None and world.job.spec.store is not None:
+        return world.job.spec.store.uri
+    if world.policy is not None and world.policy.spec.store is not None:
+        return world.policy.spec.store.uri
+    return None
+
+
+def security(world: World) -> Security:
+    """What the policy permits; the safe defaults without one."""
+    return (world.policy.spec.security if world.policy is not None else None) or Security()
+
+
+def _refused(world: World, refusal: Refusal) -> Step:
+    accepted = false("Accepted", refusal.reason, refusal.message)
+    if refusal.final:
+        ended = failed(refusal.reason, refusal.message, world.now, {"observedGeneration": world.generation})
+        return Step((accepted, *ended.conditions), ended.status, halt=True)
+    return Step(
+        conditions=(accepted, *waiting(refusal.reason, refusal.message)),
+        status={"observedGeneration": world.generation},
+        halt=True,
+        requeue_seconds=30.0,
+    )
+
+
+def _policy_exists(world: World, job: EvaluationJob) -> Refusal | None:
+    if not world.policy_missing:
+        return None
+    message = (
+        f"ScalingPolicy {job.spec.policy_name!r} does not exist in namespace {world.identity.namespace}: create it"
+    )
+    return Refusal("PolicyNotFound", message, final=False)
+
+
+def _has_store(world: World, job: EvaluationJob) -> Refusal | None:
+    if store_uri(world) is not None:
+        return None
+    return Refusal(
+        "StoreMissing", "no run store: set spec.store.uri here, or spec.store in the ScalingPolicy", final=False
+    )
+
+
+def _reachable(world: World, job: EvaluationJob) -> Refusal | None:
+    if world.settings.allow_file_uris:
+        return None
+    places = {
+        "spec.model.uri": job.spec.model.uri,
+        "spec.model.tokenizerUri": job.spec.model.tokenizer_uri,
+        "spec.data.uri": job.spec.data.uri if job.spec.data else None,
+        "store": store_uri(world),
+    }
+    for field, uri in places.items():
+        if uri is not None and uri.startswith(LOCAL_SCHEMES):
+            message = f"{field} {uri} is a path of one machine: use hf://, s3://, gs://, az:// or pvc:// in a cluster"
+            return Refusal("InvalidModelRef" if "model" in field else "InvalidUri", message)
+    return None
+
+
+def _remote_code(world: World, job: EvaluationJob) -> Refusal | None:
+    keys = security(world)
+    if job.spec.model.trust_remote_code and not keys.allow_remote_code:
+        message = "model.trustRemoteCode needs security.allowRemoteCode: true in the ScalingPolicy as well"
+        return Refusal("RemoteCodeForbidden", message, final=False)
+    if job.spec.confirm_run_unsafe_code and not keys.allow_unsafe_code:
+        message = "confirmRunUnsafeCode needs security.allowUnsafeCode: true in the ScalingPolicy as well"
+        return Refusal("UnsafeCodeForbidden", message, final=False)
+    return None
+
+
+def _allowed_places(world: World, job: EvaluationJob) -> Refusal | None:
+    keys = security(world)
+    image = job.spec.worker.image if job.spec.worker else None
+    if image is not None and keys.allowed_images and not image.startswith(tuple(keys.allowed_images)):
+        return Refusal("ImageForbidden", f"image {image} is not among the policy's allowedImages", final=False)
+    prefixes = keys.allowed_model_uri_prefixes
+    if prefixes and not job.spec.model.uri.startswith(tuple(prefixes)):
+        message = f"model {job.spec.model.uri} is not among the policy's allowedModelUriPrefixes"
+        return Refusal("ModelForbidden", message, final=False)
+    return None
+
+
+def _task_configs(world: World, job: EvaluationJob) -> Refusal | None:
+    for evaluation in job.spec.evaluations:
+        config = evaluation.lm_eval.task_config if evaluation.lm_eval else None
+        if config is not None and len(json.dumps(config, default=str)) > TASK_CONFIG_LIMIT_BYTES:
+            return Refusal("InvalidSpec", f"evaluation {evaluation.name}: taskConfig is larger than 64 KiB")
+    return None
+
+
+CHECKS: tuple[Check, ...] = (_policy_exists, _has_store, _reachable, _remote_code, _allowed_places, _task_configs)

@@ -1,0 +1,48 @@
+"""Step 0 and last: what is terminal is cleaned up; a deadline that kills; a TTL that deletes."""
+
+from datetime import datetime, timedelta
+
+from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.evaluationjob.terminal import failed
+from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.steps import Action, Delete, Step
+
+
+def ended(world: World) -> Step:
+    """A terminal job keeps its conditions; its children go, and after the TTL the object itself."""
+    if not world.terminal:
+        return Step()
+    namespace = world.identity.namespace
+    children: list[Action] = [
+        Delete("Job", namespace, child.name)
+        for child in (*(worker.child for worker in world.workers), world.plan, world.finish)
+        if child.phase is not Phase.MISSING
+    ]
+    due = _deletion_due(world)
+    if due is not None and due <= world.now:
+        children.append(Delete("EvaluationJob", namespace, world.identity.name, world.identity.uid))
+    wait = (due - world.now).total_seconds() if due is not None and due > world.now else None
+    return Step(actions=tuple(children), halt=True, requeue_seconds=wait)
+
+
+def active_deadline(world: World) -> Step:
+    """spec.activeDeadlineSeconds: the kill switch, counted from startTime as in batch/v1."""
+    seconds = world.job.spec.active_deadline_seconds if world.job is not None else None
+    start = parse_time(world.status.get("startTime"))
+    if seconds is None or start is None:
+        return Step()
+    due = start + timedelta(seconds=seconds)
+    if world.now < due:
+        return Step(requeue_seconds=(due - world.now).total_seconds())
+    return failed("DeadlineExceeded", f"activeDeadlineSeconds: {seconds} s have passed since the start", world.now)
+
+
+def parse_time(text: object) -> datetime | None:
+    """An RFC 3339 time, or None."""
+    return datetime.fromisoformat(str(text)) if text else None
+
+
+def _deletion_due(world: World) -> datetime | None:
+    ttl = world.job.spec.ttl_seconds_after_finished if world.job is not None else None
+    completed = parse_time(world.status.get("completionTime"))
+    return completed + timedelta(seconds=ttl) if ttl is not None and completed is not None else None

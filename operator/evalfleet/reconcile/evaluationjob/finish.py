@@ -1,0 +1,92 @@
+"""Step 5: merge, metrics and intervals, in a one-pod CPU Job that is idempotent and may be recreated at any time."""
+
+from typing import Any
+
+from evalfleet.conditions import true
+from evalfleet.manifests import finish_job
+from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.evaluationjob.plan import failure_words
+from evalfleet.reconcile.evaluationjob.pods import pod_shape
+from evalfleet.reconcile.evaluationjob.terminal import failed, succeeded, waiting
+from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.steps import Create, Delete, Step
+from evalfleet_worker.protocol import FinishReport, Result, loads
+
+FINISHING = "all units are committed; metrics and intervals are computed on a CPU"
+RESULT_LIMIT = 64
+
+
+def finish(world: World) -> Step:
+    """State Succeeded: create the finish Job, wait for it, or read its report."""
+    match world.finish.phase:
+        case Phase.MISSING:
+            body = finish_job(world.identity, pod_shape(world), world.finish_attempt + 1)
+            return Step(waiting("Finishing", FINISHING), actions=(Create(body),), halt=True)
+        case Phase.SUCCEEDED:
+            return _finished(world)
+        case Phase.FAILED:
+            child = world.finish
+            return failed(*failure_words(child.termination, child.reason, child.message), world.now)
+        case Phase.WAITING:
+            message = f"the finish pod is not running yet: {world.finish.message}"
+            return Step(waiting(world.finish.reason, message), halt=True)
+        case _:
+            return Step(waiting("Finishing", FINISHING), halt=True)
+
+
+def _finished(world: World) -> Step:
+    again = Delete("Job", world.identity.namespace, world.finish.name)
+    try:
+        report = loads(FinishReport, world.finish.termination or "")
+    except ValueError:
+        message = "the finish report was lost with its pod: finishing again repeats it"
+        return Step(waiting("Finishing", message), actions=(again,), halt=True)
+    if report.outcome == "Incomplete":
+        message = f"{report.units_left} units are still missing: workers continue"
+        return Step(waiting("Scoring", message), actions=(again, *_reset(world)), halt=True, requeue_seconds=1.0)
+    status = report_status(report)
+    if report.outcome != "Complete":
+        message = "; ".join(report.messages) or f"{report.samples.failed} samples failed"
+        return failed("SamplesFailed", message, world.now, status)
+    step = succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world.now, status)
+    return Step(
+        (true("WorkersReady", "Done", "no worker is needed any more"), *step.conditions), step.status, halt=True
+    )
+
+
+def _reset(world: World) -> tuple[Delete, ...]:
+    """Workers that said that nothing is left are removed, so that the Fleet starts others."""
+    done = (worker.child.name for worker in world.workers if worker.child.phase is Phase.SUCCEEDED)
+    return tuple(Delete("Job", world.identity.namespace, name) for name in done)
+
+
+def report_status(report: FinishReport) -> dict[str, Any]:
+    """The finish report as status shows it."""
+    return {
+        "results": [_result(result) for result in report.results[:RESULT_LIMIT]],
+        "resultsUri": report.results_uri,
+        "samples": {
+            "planned": report.samples.planned,
+            "scored": report.samples.scored,
+            "executedTwice": report.samples.executed_twice,
+            "mismatched": report.samples.mismatched,
+        },
+        "time": {
+            "modelLoadSeconds": round(report.time.model_load_seconds),
+            "scoringSeconds": round(report.time.scoring_seconds),
+            "wastedGpuSeconds": round(report.time.wasted_seconds),
+        },
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "evaluation": result.evaluation,
+        "metric": result.metric,
+        "value": f"{result.value:.6g}",
+        "n": result.n,
+    }
+    for key, value in (("standardError", result.standard_error), ("low", result.low), ("high", result.high)):
+        if value is not None:
+            row[key] = f"{value:.6g}"
+    return row

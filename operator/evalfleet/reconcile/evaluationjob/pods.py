@@ -1,0 +1,69 @@
+"""What the pods of an EvaluationJob share, from its spec, its policy and the operator's settings. Pure."""
+
+from dataclasses import replace
+
+from evalfleet.api.evaluationjob import EvaluationJob, Worker
+from evalfleet.manifests import PodShape
+from evalfleet.reconcile.evaluationjob.accept import security, store_uri
+from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.runspec import RunPlace, run_spec
+from evalfleet_worker.protocol import RunSpec
+
+CLAIM_SCHEME = "pvc://"
+
+
+def job_spec(world: World) -> RunSpec:
+    """The RunSpec of an accepted job; pvc:// URIs become paths of the mounted claims."""
+    assert world.job is not None
+    keys = security(world)
+    place = RunPlace(
+        namespace=world.identity.namespace,
+        run_id=world.identity.uid,
+        store_uri=_mounted(store_uri(world) or ""),
+        allow_remote_code=keys.allow_remote_code,
+        allow_unsafe_code=keys.allow_unsafe_code,
+    )
+    spec = run_spec(world.job, place)
+    tokenizer = spec.model.tokenizer_uri
+    model = replace(spec.model, uri=_mounted(spec.model.uri), tokenizer_uri=_mounted(tokenizer) if tokenizer else None)
+    return replace(spec, model=model, data_uri=_mounted(spec.data_uri) if spec.data_uri else None)
+
+
+def pod_shape(world: World) -> PodShape:
+    """Image, allow-listed pod fields, Secrets and claims of the job's pods."""
+    assert world.job is not None
+    spec = world.job.spec
+    store = spec.store or (world.policy.spec.store if world.policy else None)
+    worker = _merged(spec.worker, world.policy.spec.worker if world.policy else None)
+    secrets = (
+        spec.model.secret_name,
+        spec.data.secret_name if spec.data else None,
+        store.secret_name if store else None,
+    )
+    return PodShape(
+        image=(worker.image if worker else None) or world.settings.worker_image,
+        worker=worker,
+        secrets=tuple(dict.fromkeys(name for name in secrets if name)),
+        claims=_claims(world.job, store_uri(world)),
+    )
+
+
+def _merged(own: Worker | None, default: Worker | None) -> Worker | None:
+    """The job's members over the policy's, member by member."""
+    if own is None or default is None:
+        return own or default
+    members = {
+        name: getattr(own, name) if getattr(own, name) is not None else getattr(default, name)
+        for name in Worker.model_fields
+    }
+    return Worker.model_construct(**members)
+
+
+def _claims(job: EvaluationJob, store: str | None) -> tuple[str, ...]:
+    uris = (job.spec.model.uri, job.spec.model.tokenizer_uri, job.spec.data.uri if job.spec.data else None, store)
+    claims = (uri.removeprefix(CLAIM_SCHEME).split("/", 1)[0] for uri in uris if uri and uri.startswith(CLAIM_SCHEME))
+    return tuple(dict.fromkeys(claims))
+
+
+def _mounted(uri: str) -> str:
+    return f"file:///volumes/{uri.removeprefix(CLAIM_SCHEME)}" if uri.startswith(CLAIM_SCHEME) else uri

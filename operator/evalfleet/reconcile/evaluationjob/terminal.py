@@ -1,0 +1,45 @@
+"""How an EvaluationJob ends: the conditions of success and of failure, the same from every step."""
+
+from datetime import datetime
+from typing import Any
+
+from evalfleet.conditions import Condition, false, true
+from evalfleet.reconcile.steps import Step
+
+
+def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | None = None) -> Step:
+    """The job has failed for good."""
+    return Step(
+        conditions=(
+            false("Ready", reason, message),
+            false("Reconciling", reason, message),
+            false("Succeeded", reason, message),
+            true("Failed", reason, message),
+            true("Stalled", reason, message),
+        ),
+        status={"completionTime": stamp(now), **(status or {})},
+        halt=True,
+    )
+
+
+def succeeded(message: str, now: datetime, status: dict[str, Any]) -> Step:
+    """The job has succeeded."""
+    return Step(
+        conditions=(
+            true("Ready", "Succeeded", message),
+            false("Reconciling", "Succeeded", message),
+            true("Succeeded", "Complete", message),
+        ),
+        status={"completionTime": stamp(now), **status},
+        halt=True,
+    )
+
+
+def waiting(reason: str, message: str) -> tuple[Condition, ...]:
+    """Conditions of a job that is on its way."""
+    return (false("Ready", reason, message), true("Reconciling", reason, message))
+
+
+def stamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

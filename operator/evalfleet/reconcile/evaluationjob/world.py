@@ -1,0 +1,145 @@
+"""Everything a reconciliation of one EvaluationJob looks at, as one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from evalfleet import conditions as cond
+from evalfleet.api.evaluationjob import EvaluationJob
+from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.manifests import Identity
+from evalfleet.reconcile.children import Child
+from evalfleet.settings import Settings
+from evalfleet_worker.protocol import PlanReport, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker Job of the EvaluationJob."""
+
+    child: Child
+    pool: str
+    slot: int
+    generation: int
+    capacity_type: str
+    price_per_hour: str
+    created: datetime
+    progress: Progress | None = None
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FleetVerdict:
+    """What the Fleet decided for this job: admitted or not, workers wanted, and why."""
+
+    admitted: bool
+    desired: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Cost of the job as decimal strings."""
+
+    spent: str
+    on_demand_equivalent: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One EvaluationJob and what belongs to it.
+
+    Attributes:
+        now: server-adjusted time.
+        job: the parsed object, or None when it is invalid.
+        problem: why it is invalid.
+        identity: namespace, name and uid.
+        generation: metadata.generation.
+        created: metadata.creationTimestamp.
+        deleting: whether deletion has begun.
+        status: the status as read.
+        policy: the policy it uses; None = built-in defaults.
+        policy_missing: a named policy does not exist.
+        plan, finish: the plan Job and the newest finish Job.
+        finish_attempt: number of that finish Job, 0 = none yet.
+        workers: its worker Jobs.
+        fleet: the Fleet's verdict, once there is one.
+        money: spend of the run, once there is some.
+        settings: the operator's.
+    """
+
+    now: datetime
+    job: EvaluationJob | None
+    problem: str
+    identity: Identity
+    generation: int
+    created: datetime
+    deleting: bool
+    status: Mapping[str, Any]
+    policy: ScalingPolicy | None
+    policy_missing: bool
+    plan: Child
+    finish: Child
+    finish_attempt: int
+    workers: tuple[WorkerView, ...]
+    fleet: FleetVerdict | None
+    settings: Settings
+    money: Money | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether a condition was True in the status as read."""
+        return cond.status_of(self.status.get("conditions") or [], kind) == "True"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has succeeded or failed for good."""
+        return cond.status_of(self.status.get("conditions") or [], "Succeeded") in ("True", "False")
+
+    @property
+    def planned_units(self) -> int:
+        """Units of the plan, 0 before it is known."""
+        return int((self.status.get("plan") or {}).get("units") or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """The run as its workers see it, folded into one picture that never goes back.
+
+    Attributes:
+        units_done: committed units.
+        requests_done: committed requests.
+        requests_per_second: measured sum over workers, None while unknown.
+        failures: units that failed for good, as far as seen.
+    """
+
+    units_done: int
+    requests_done: int
+    requests_per_second: float | None
+
+
+def fold_progress(world: World) -> RunProgress:
+    """The newest counts of all workers, not below the status as read and not above the plan."""
+    before = world.status.get("progress") or {}
+    known = [worker.progress for worker in world.workers if worker.progress is not None]
+    done = max([int(before.get("unitsDone") or 0), *(p.units_done for p in known)])
+    requests = max([0, *(p.requests_done for p in known)])
+    rate = sum(p.requests_per_second for p in known)
+    return RunProgress(min(done, world.planned_units), requests, rate if known and rate > 0 else None)
+
+
+def plan_status(report: PlanReport) -> dict[str, Any]:
+    """The plan as status shows it."""
+    return {
+        "requests": report.requests,
+        "tokens": report.tokens,
+        "cachedRequests": report.cached_requests,
+        "units": report.units,
+        "samples": report.samples,
+        "gpuSeconds": round(report.predicted_seconds),
+        "gpuMemoryBytes": report.memory_bytes,
+        "modelDigest": report.model_digest,
+    }

@@ -1,0 +1,66 @@
+"""The vocabulary of steps: what one step states and asks for, and the actions that carry it out."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from evalfleet.conditions import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create an object if it is absent."""
+
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an object if it is present, its pods with it."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str | None = None
+
+
+Action = Create | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a reconciliation states.
+
+    Attributes:
+        conditions: conditions that hold now.
+        status: status members to write; None removes one.
+        actions: what must happen in the cluster.
+        halt: later steps have nothing to say in this pass.
+        requeue_seconds: look again after this long, event or not.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    status: Mapping[str, Any] = field(default_factory=dict)
+    actions: tuple[Action, ...] = ()
+    halt: bool = False
+    requeue_seconds: float | None = None
+
+
+World = TypeVar("World")
+
+
+def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Step:
+    """Run steps in their order until one halts; later statements of the same condition win."""
+    done: list[Step] = []
+    for step in steps:
+        done.append(step(world))
+        if done[-1].halt:
+            break
+    delays = [step.requeue_seconds for step in done if step.requeue_seconds is not None]
+    return Step(
+        conditions=tuple({c.type: c for step in done for c in step.conditions}.values()),
+        status={key: value for step in done for key, value in step.status.items()},
+        actions=tuple(action for step in done for action in step.actions),
+        halt=done[-1].halt if done else False,
+        requeue_seconds=min(delays) if delays else None,
+    )
