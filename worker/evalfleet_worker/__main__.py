@@ -58,7 +58,7 @@ def plan(options: Options) -> ExitCode:
     if known is None:
         from evalfleet_worker.plan.planner import plan_run
 
-        report = plan_run(options.run, store, options.cache, log.info)
+        report = plan_run(options.run, store, options.cache, log.info, own_process=True)
     else:
         report = known.report
     return _report(options, report)
@@ -100,7 +100,7 @@ def finish(options: Options) -> ExitCode:
         return _report(options, from_json(FinishReport, published))
     from evalfleet_worker.finish.finisher import finish_run
 
-    return _report(options, finish_run(options.run, store, options.cache))
+    return _report(options, finish_run(options.run, store, options.cache, own_process=True))
 
 
 def release(options: Options) -> ExitCode:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 SMALL_N = 300
@@ -38,7 +38,12 @@ class Interval:
 
 def normal_quantile(confidence: float) -> float:
     """Z with `confidence` of the standard normal between -z and z."""
-    return float(stats.norm.ppf(0.5 + confidence / 2))
+    return float(special.ndtri(0.5 + confidence / 2))
+
+
+def student_quantile(confidence: float, degrees: int) -> float:
+    """Quantile t with `confidence` of Student's distribution between -t and t."""
+    return float(special.stdtrit(degrees, 0.5 + confidence / 2))
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -53,8 +58,8 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
 def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Exact (Beta-quantile) interval of a proportion; never covers less than `confidence`."""
     tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(stats.beta.ppf(1 - tail, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else float(special.betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(special.betaincinv(successes + 1, n - successes, 1 - tail))
     return low, high
 
 
@@ -75,7 +80,7 @@ def mean(values: Sequence[float] | Values, confidence: float = CONFIDENCE) -> In
     if data.size < 2:
         return Interval(value, None, None, None, int(data.size), "mean")
     error = float(data.std(ddof=1)) / math.sqrt(data.size)
-    t = float(stats.t.ppf(0.5 + confidence / 2, data.size - 1))
+    t = student_quantile(confidence, data.size - 1)
     return Interval(value, error, value - t * error, value + t * error, int(data.size), "CLT mean")
 
 
@@ -95,7 +100,7 @@ def clustered_mean(
         return Interval(value, None, None, None, int(data.size), "clustered mean")
     sums = np.bincount(members, weights=data - value, minlength=count)
     error = math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / data.size
-    t = float(stats.t.ppf(0.5 + confidence / 2, count - 1))
+    t = student_quantile(confidence, count - 1)
     return Interval(
         value, error, value - t * error, value + t * error, int(data.size), f"clustered mean ({count} clusters)"
     )
@@ -108,7 +113,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], confidence
     if x.size < 2:
         return Interval(value, None, None, None, int(x.size), "ratio")
     error = math.sqrt(x.size / (x.size - 1) * float(np.square(x - value * w).sum())) / float(w.sum())
-    t = float(stats.t.ppf(0.5 + confidence / 2, x.size - 1))
+    t = student_quantile(confidence, x.size - 1)
     return Interval(value, error, value - t * error, value + t * error, int(x.size), "linearised ratio")
 
 
@@ -122,13 +127,13 @@ def transformed(interval: Interval, function: Callable[[float], float], slope: f
 
 def pearson(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Pearson correlation with Fisher's z interval: SE(atanh r) = 1 / sqrt(n - 3)."""
-    value = float(stats.pearsonr(first, second).statistic)
+    value = _correlation(first, second)
     return _fisher(value, len(first), 1.0, confidence, "Fisher z")
 
 
 def spearman(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Spearman rank correlation; Fisher's z with SE = sqrt((1 + r^2 / 2) / (n - 3)) (Bonett & Wright 2000)."""
-    value = float(stats.spearmanr(first, second).statistic)
+    value = _correlation(_ranks(first), _ranks(second))
     return _fisher(value, len(first), math.sqrt(1 + value * value / 2), confidence, "Fisher z (Bonett-Wright)")
 
 
@@ -139,3 +144,19 @@ def _fisher(value: float, n: int, factor: float, confidence: float, method: str)
     half = normal_quantile(confidence) * error
     low, high = math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
     return Interval(value, (1 - value * value) * error, low, high, n, method)
+
+
+def _correlation(first: Sequence[float] | Values, second: Sequence[float] | Values) -> float:
+    """Pearson's r; NaN when one side is constant."""
+    x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    x, y = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / scale if scale > 0 else math.nan
+
+
+def _ranks(values: Sequence[float]) -> Values:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: Values = ((last - counts + 1 + last) / 2)[inverse]
+    return ranks
