@@ -20,6 +20,7 @@ from evalfleet_scaling.forecast.interface import LARGEST_DEMAND, MINUTES_PER_DAY
 from evalfleet_scaling.forecast.memory import DayPercentile, LastWindow, SameHour
 from evalfleet_scaling.forecast.mix import Mix
 from evalfleet_scaling.forecast.models import Model, Raw, Scene, Setup
+from evalfleet_scaling.forecast.recalibrate import Recalibration
 from evalfleet_scaling.forecast.smoothing import HoltWinters, SesGrid
 from evalfleet_scaling.forecast.streams import DiscountedMean, decay_of_half_life
 from evalfleet_scaling.forecast.window import Window, trailing_max_new, trailing_mean_new, trailing_sum_new
@@ -113,6 +114,7 @@ class Forecaster:
         self.trees = Trees(self.setup)
         self.calibration = Calibration(self.setup, len(self.members))
         self.mix = Mix(self.setup, self._stages(), self.members.index(REFERENCE) if REFERENCE in self.members else 0)
+        self.recalibration = Recalibration(self.setup)
         self.drift = Drift()
         self.job_size = DiscountedMean(np.array([decay_of_half_life(MINUTES_PER_DAY)]))
 
@@ -207,6 +209,7 @@ class Forecaster:
         cap = self._cap(window)
         members = self._calibrate(raws, scene, cap)
         mixed, weights = self.mix.advance(members, scene.arrived, alarmed)
+        mixed = np.minimum(self.recalibration.advance(mixed, scene), cap)
         mixed = self._with_prior(mixed, scene, cap)
         self.latest = mixed[-1]
         if self.trainer is not None and self.seen % CUT_MINUTES == 0 and self.training_due:

@@ -104,6 +104,7 @@ def _parts(forecaster: Forecaster) -> dict[str, Any]:
         "simple": forecaster.simple,
         "calibration": forecaster.calibration,
         "mix": forecaster.mix,
+        "recalibration": forecaster.recalibration,
         "drift": forecaster.drift,
         "jobs": forecaster.job_size,
     }

@@ -1,0 +1,147 @@
+"""The tables of the demand forecast: members, ensemble and baselines, minute by minute, on every series.
+
+Prequential: each forecast is made from what was known at its minute and scored when its window has passed. Real traces
+come from EVALFLEET_DATA; synthetic families run with five seeds, whose days are bootstrapped together.
+"""
+
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalfleet_scaling.forecast.forecaster import MEMBERS, Forecaster
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, MemberFactory, Series, replay
+from evalfleet_scaling.forecast.models import Setup
+from evalfleet_scaling.forecast.score import Sample, sample, score, scored_from
+from evalfleet_scaling.forecast.synthetic import FAMILIES
+
+HORIZONS = (5, 15)
+LEVELS = (0.5, 0.9, 0.99)
+SEEDS = (0, 1, 2, 3, 4)
+ENSEMBLE = "ensemble"
+Tell = Callable[[str], None]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is replayed: seeds and days of synthetic series, most days of a trace (None: all)."""
+
+    seeds: tuple[int, ...]
+    days: float
+    trace_days: float | None
+
+
+FULL = Size(SEEDS, 10, None)
+QUICK = Size(SEEDS[:1], 8, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Forecasts of all models on one series: name -> shape (minutes, horizons, levels); CPU seconds each."""
+
+    series: Series
+    forecasts: dict[str, FloatArray]
+    cpu_seconds: dict[str, float]
+
+
+def forecast_rows(folder: Path | None, size: Size, tell: Tell) -> list[Row]:
+    """Rows of every series: real traces below `folder` first, then the synthetic families."""
+    rows: list[Row] = []
+    for name, group in series_groups(folder, size):
+        tell(f"{name}: {len(group)} x {len(group[0]) / MINUTES_PER_DAY:.1f} days")
+        rows += score_rows(name, [replay_all(series) for series in group])
+    return rows
+
+
+def series_groups(folder: Path | None, size: Size) -> Iterator[tuple[str, list[Series]]]:
+    """Series that are scored together: a trace alone, a family with all seeds."""
+    if folder is not None:
+        from evalfleet.traces.demand import discover_demand
+
+        for trace in discover_demand(folder):
+            yield trace.series.name, [_first_days(trace.series, size.trace_days)]
+    for name, family in FAMILIES.items():
+        yield name, [family(size.days, seed) for seed in size.seeds]
+
+
+def _first_days(series: Series, days: float | None) -> Series:
+    stop = len(series) if days is None else round(days * MINUTES_PER_DAY)
+    return Series(series.values[:stop], series.start_minute, series.name)
+
+
+def replay_all(series: Series) -> Run:
+    """Our members and mix in one pass, then each baseline."""
+    began = time.process_time()
+    forecaster = Forecaster(Setup(HORIZONS, LEVELS), series.start_minute)
+    parts = forecaster.advance(series.values)
+    cpu = {ENSEMBLE: time.process_time() - began}
+    members = np.concatenate([part.members for part in parts])
+    forecasts = {ENSEMBLE: np.concatenate([part.mixed for part in parts])}
+    forecasts |= {name: members[:, index] for index, name in enumerate(MEMBERS)}
+    for name, factory in baselines().items():
+        began = time.process_time()
+        forecasts[name] = replay(factory, series, HORIZONS, LEVELS)
+        cpu[name] = time.process_time() - began
+    return Run(series, forecasts, cpu)
+
+
+def baselines() -> dict[str, MemberFactory]:
+    """Forecasters of other systems, tuned; none where that part is not installed."""
+    try:
+        module = importlib.import_module("evalfleet_scaling.forecast.baselines")
+    except ModuleNotFoundError:
+        return {}
+    factories: dict[str, MemberFactory] = module.FACTORIES
+    return factories
+
+
+def decision_rows(quick: bool) -> list[Row]:
+    """Rows of the decision replay; none where that part is not installed."""
+    try:
+        module = importlib.import_module("evalfleet.bench.forecast_decision")
+    except ModuleNotFoundError:
+        return []
+    rows: list[Row] = module.rows(quick)
+    return rows
+
+
+def score_rows(name: str, runs: list[Run]) -> list[Row]:
+    """One row per model, horizon and level over all runs (seeds) of a series."""
+    rows = []
+    for model in runs[0].forecasts:
+        for column, horizon in enumerate(HORIZONS):
+            for index, level in enumerate(LEVELS):
+                samples = [_sample(run, model, (column, horizon), index) for run in runs]
+                row = _row(samples, level)
+                if row is not None:
+                    cpu = sum(run.cpu_seconds.get(model, 0.0) for run in runs)
+                    head = {"series": name, "horizonSeconds": 60 * horizon, "model": model, "quantile": level}
+                    rows.append({**head, **row, "cpuSeconds": round(cpu, 3), "seeds": len(runs)})
+    return rows
+
+
+def _sample(run: Run, model: str, horizon: tuple[int, int], index: int) -> Sample:
+    column, minutes = horizon
+    values = run.series.values
+    return sample(values, minutes, run.forecasts[model][:, column, index], scored_from(len(values)))
+
+
+def _row(samples: list[Sample], level: float) -> Row | None:
+    figures = score(samples, level)
+    if figures is None:
+        return None
+    return {
+        "wql": round(figures.wql, 4),
+        "wqlLow": round(figures.wql_low, 4),
+        "wqlHigh": round(figures.wql_high, 4),
+        "coverage": round(figures.coverage, 4),
+        "worstDayCoverage": round(figures.worst_day_coverage, 4),
+        "sharpness": round(figures.sharpness, 4),
+        "mase": round(figures.mase, 4) if level == 0.5 else None,
+        "n": figures.n,
+    }

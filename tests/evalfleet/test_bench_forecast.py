@@ -1,0 +1,124 @@
+"""The forecast benchmark and the loaders of arrivals."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evalfleet.bench.forecast import Run as ForecastRun
+from evalfleet.bench.forecast import Size, forecast_rows, score_rows, series_groups
+from evalfleet.bench.forecast_report import markdown
+from evalfleet.traces.demand import arrivals_of_table, discover_demand, in_earnest, read_demand
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, Series
+from evalfleet_scaling.forecast.score import sample, score, scored_from, worst_day
+
+PHILLY = """timestamp,duration,num_gpus,gpu_time,cluster
+2017-10-09 07:02:01,20000.0,2,40000.0,a
+2017-10-09 07:01:55,66.0,1,66.0,a
+2017-10-09 07:04:00,nonsense,1,66.0,a
+"""
+
+
+def test_each_kind_of_table_becomes_demand_by_the_minute(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    with gzip.open(tmp_path / "jobs" / "table.csv.gz", "wt") as file:
+        file.write(PHILLY)
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / "one.csv").write_text(
+        "timestamp_ms,input_length,output_length\n0,4000,1000\n60000,0,500\n"
+    )
+    (tmp_path / "requests" / "two.csv").write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,4000,0\n"
+    )
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    traces = {trace.series.name: trace for trace in discover_demand(tmp_path)}
+    assert sorted(traces) == ["jobs", "jobs-uncapped", "requests/one", "requests/two"]
+    np.testing.assert_array_equal(traces["jobs"].series.values, [66.0, 21_600.0, 0.0, np.nan])
+    np.testing.assert_array_equal(traces["jobs-uncapped"].series.values, [66.0, 40_000.0, 0.0, np.nan])
+    assert [finding.reason for finding in traces["jobs"].findings] == ["BadDemand"]
+    np.testing.assert_array_equal(traces["requests/one"].series.values, [2.0, 0.5])
+    assert traces["requests/two"].series.start_minute % MINUTES_PER_DAY == 18 * 60 + 17
+
+
+def test_chronus_counts_in_minutes(tmp_path: Path) -> None:
+    path = tmp_path / "slo.csv"
+    path.write_text("submit_time,num_gpu,duration,expect_time_list\n0,2,10,30\n2,1,5,30\n")
+    (trace,) = read_demand(path)
+    np.testing.assert_array_equal(trace.series.values, [1_200.0, 0.0, 300.0])
+
+
+def test_a_trickle_before_the_trace_begins_in_earnest_is_left_out() -> None:
+    busy = np.ones(4 * MINUTES_PER_DAY)
+    trickle = np.zeros(2 * MINUTES_PER_DAY)
+    trickle[::700] = 1e6
+    kept = in_earnest(Series(np.concatenate([trickle, busy]), 60))
+    assert len(kept) == len(busy)
+    assert kept.start_minute == 60 + 2 * MINUTES_PER_DAY
+
+
+@pytest.mark.parametrize(
+    ("table", "events"),
+    [
+        ("time,gpu_seconds\n1970-01-01T00:01:00Z,5\n", [(60.0, 5.0, "")]),
+        ("id,timestamp,demand\nx,60,5\n", [(60.0, 5.0, "x")]),
+        ("when,amount\n60,5\n", [(60.0, 5.0, "")]),
+        ("time\n60\n", [(60.0, 1.0, "")]),
+    ],
+)
+def test_a_users_table_needs_a_time_and_at_best_a_demand(tmp_path: Path, table: str, events: list[object]) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(table)
+    assert list(arrivals_of_table(path)) == events
+
+
+def test_a_perfect_forecast_scores_zero_and_covers_everything() -> None:
+    values = np.random.default_rng(0).integers(1, 9, 3 * MINUTES_PER_DAY).astype(np.float64)
+    perfect = np.concatenate([values[1:], [np.nan]])
+    figures = score([sample(values, 1, perfect, 0)], 0.9)
+    assert figures is not None
+    assert (figures.wql, figures.coverage, figures.worst_day_coverage, figures.mase) == (0.0, 1.0, 1.0, 0.0)
+    assert figures.sharpness == pytest.approx(1.0)
+
+
+def test_the_interval_holds_the_figure_and_days_without_arrivals_give_none() -> None:
+    values = np.random.default_rng(1).gamma(1.0, 1.0, 10 * MINUTES_PER_DAY)
+    figures = score([sample(values, 5, np.full(len(values), 9.0), scored_from(len(values)))], 0.9)
+    assert figures is not None
+    assert figures.wql_low < figures.wql < figures.wql_high
+    assert (
+        figures.n == 3 * MINUTES_PER_DAY + (10 * MINUTES_PER_DAY - 3 * MINUTES_PER_DAY) - scored_from(len(values)) - 5
+    )
+    assert score([sample(np.zeros(50), 5, np.zeros(50), 0)], 0.9) is None
+
+
+def test_the_worst_day_is_found_wherever_it_starts() -> None:
+    covered = np.ones(4_000, dtype=bool)
+    covered[1_000:1_144] = False
+    assert worst_day(covered) == pytest.approx(0.9)
+    assert worst_day(np.array([True, False])) == 0.5
+
+
+def test_a_small_benchmark_has_the_promised_columns_and_reads_as_tables(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        "timestamp_ms,input_length,output_length\n" + "".join(f"{20_000 * i},4000,{i % 7}\n" for i in range(300))
+    )
+    names = [name for name, _ in series_groups(tmp_path, Size((0,), 1, None))]
+    assert names[0] == tmp_path.name
+    assert len(names) == 7
+    rows = forecast_rows(tmp_path, Size((0,), 0.5, None), lambda _: None)
+    wanted = {"series", "horizonSeconds", "model", "quantile", "wql", "coverage", "worstDayCoverage", "n"}
+    assert all(wanted <= set(row) for row in rows)
+    assert {row["horizonSeconds"] for row in rows} == {300, 900}
+    page = markdown(rows)
+    assert "Within 1.1 x of the best member in hindsight" in page
+    assert "| ensemble |" in page
+
+
+def test_rows_count_all_seeds_together() -> None:
+    values = np.random.default_rng(2).gamma(1.0, 1.0, 600)
+    run = ForecastRun(Series(values), {"constant": np.full((600, 2, 3), 5.0)}, {"constant": 0.5})
+    rows = score_rows("twice", [run, run])
+    assert rows[0]["n"] == 2 * (600 - 200 - 5)
+    assert rows[0]["seeds"] == 2
+    assert rows[0]["cpuSeconds"] == 1.0
