@@ -84,7 +84,7 @@ class HostNode:
             return
         runner.vanish()
         self.services.events.forget(uid)
-        asyncio.get_running_loop().call_later(1.0, runner.remove_files)
+        runner.discard()
 
     def vanish(self) -> None:
         """Power off: processes die, nothing is reported any more."""

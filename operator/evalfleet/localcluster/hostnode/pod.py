@@ -101,8 +101,12 @@ class PodRunner:
         """First process of every running container."""
         return {item.name: item.process.pid for item in self._running() if item.process is not None}
 
-    def remove_files(self) -> None:
-        """Delete volumes and logs."""
+    def discard(self) -> None:
+        """Delete volumes and logs as soon as nothing can write to them any more."""
+        self._spawn(self._remove_files())
+
+    async def _remove_files(self) -> None:
+        await self.finished.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _run(self) -> None:
