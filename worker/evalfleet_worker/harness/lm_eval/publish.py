@@ -135,11 +135,11 @@ def _json(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """JSON values of what lm-eval returns: numpy scalars as numbers, what else it may hold as text."""
+    """JSON values of what lm-eval returns: numpy scalars as numbers, arrays as lists, what else it may hold as text."""
     if isinstance(value, Mapping):
         return {str(key): plain(member) for key, member in value.items()}
     if isinstance(value, list | tuple | set):
         return [plain(member) for member in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    return plain(value.item()) if hasattr(value, "item") else str(value)
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
