@@ -3,101 +3,103 @@
 The LP of `linear.py` with one spot pool separates: put spot workers into slots 1, 2, ... from below and on-demand into
 slots P, P-1, ... from above. Then slot i runs spot exactly when s_t >= i and on-demand exactly when o_t >= P-i+1, slots
 never collide, and the start-ups of all slots add up to the increases of s and o. With a multiplier for the work
-constraint every slot is a shortest path over three states (idle, spot, on-demand), solved for all slots and windows by
+constraint every slot is a shortest path over its states (idle, spot, on-demand), solved for all slots and windows by
 one pass over the ticks. The dual function is concave and piecewise linear in the multiplier and equals the LP optimum
 at its maximum (strong duality), found by bisection on its slope. Every value returned is a valid lower bound.
+
+A single slot (width 1) needs no separation and may have any number of spot pools.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.view import FloatArray, IntArray
+from evalfleet_scaling.capacity.view import BoolArray, FloatArray, IntArray
+from evalfleet_scaling.errors import ScalingInputError
 
-_BISECTIONS = 40
+_BISECTIONS = 36
+_DOUBLINGS = 40
 
 
-def slotwise_bound(
-    counts: IntArray,
-    work: FloatArray,
-    width: int,
-    *,
-    tick_seconds: float,
-    startup_seconds: float,
-    spot_price: FloatArray,
-    on_demand_price: float,
-) -> FloatArray:
-    """Least cost of every window in currency units; inf where the work cannot be done.
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """J windows of T ticks: counts and prices per hour [T, J, Zs], work [J] in GPU-seconds."""
 
-    Args:
-        counts: [T, J] spot workers obtainable.
-        work: [J] GPU-seconds to be done within the T ticks.
-        width: slots P.
-        tick_seconds: g.
-        startup_seconds: d, lost whenever a worker starts.
-        spot_price: [T, J] per hour.
-        on_demand_price: per hour.
+    counts: IntArray
+    spot_price: FloatArray
+    on_demand_price: float
+    work: FloatArray
+    width: int
+    tick_seconds: float
+    startup_seconds: float
+
+
+def slotwise_bound(windows: Windows) -> FloatArray:
+    """Least cost [J] of every window in currency units; inf where the work cannot be done.
+
+    Raises:
+        ScalingInputError: for several spot pools and more than one slot, where the separation does not hold.
     """
-    levels = np.arange(1, width + 1)
-    top = int(counts.max(initial=0))
-    distinct = np.minimum(levels, top + 1)  # slots above every count are alike
-    level, multiplicity = np.unique(distinct, return_counts=True)
-    available = counts[:, :, None] >= level[None, None, :]
-    g_hours = tick_seconds / 3600.0
-    costs = (g_hours * spot_price, g_hours * on_demand_price)
-    low = np.zeros(counts.shape[1])
-    high = np.full(counts.shape[1], 1.0)
-    # Enough to make every slot run on-demand throughout: the work of the dearest possible plan.
-    most = (width * (counts.shape[0] * tick_seconds - startup_seconds)) if counts.shape[0] else 0.0
-    feasible = work <= most + 1e-6
-    for _ in range(30):
-        _, done = _inner(available, multiplicity, high, costs, tick_seconds, startup_seconds)
-        short = feasible & (done < work - 1e-6)
+    ticks, runs, pools = windows.counts.shape
+    if pools > 1 and windows.width > 1:
+        raise ScalingInputError("the slotwise bound holds for one spot pool or one slot: use linear_bound")
+    most = windows.width * (ticks * windows.tick_seconds - windows.startup_seconds)
+    feasible = windows.work <= most + 1e-6
+    dual = _Dual(windows)
+    low, high = np.zeros(runs), np.full(runs, 1e-4)
+    for _ in range(_DOUBLINGS):
+        short = feasible & (dual.at(high)[1] < windows.work - 1e-6)
         if not short.any():
             break
-        high = np.where(short, high * 4, high)
-    best = np.full(counts.shape[1], -np.inf)
+        high = np.where(short, high * 2, high)
+    best = np.zeros(runs)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        value, done = _inner(available, multiplicity, middle, costs, tick_seconds, startup_seconds)
-        best = np.maximum(best, value + middle * work)
-        low = np.where(done < work, middle, low)
-        high = np.where(done < work, high, middle)
-    return np.where(feasible, np.maximum(best, 0.0), np.inf)
+        value, done = dual.at(middle)
+        best = np.maximum(best, value + middle * windows.work)
+        low = np.where(done < windows.work, middle, low)
+        high = np.where(done < windows.work, high, middle)
+    return np.where(feasible, best, np.inf)
 
 
-def _inner(
-    available: np.ndarray,
-    multiplicity: IntArray,
-    price_of_work: FloatArray,
-    costs: tuple[FloatArray, float],
-    tick_seconds: float,
-    startup_seconds: float,
-) -> tuple[FloatArray, FloatArray]:
-    """Minimum over plans of cost - price_of_work * work: its value [J] and the work of one minimiser [J]."""
-    spot_cost, on_demand_cost = costs
-    ticks, runs, levels = available.shape
-    lam = price_of_work[:, None]
-    gain, start = lam * tick_seconds, lam * startup_seconds
-    idle, spot, od = np.zeros((runs, levels)), np.full((runs, levels), np.inf), np.full((runs, levels), np.inf)
-    wi, ws, wo = np.zeros((runs, levels)), np.zeros((runs, levels)), np.zeros((runs, levels))
-    for t in range(ticks):
-        c_spot = spot_cost[t][:, None] - gain
-        c_od = on_demand_cost - gain
-        # entering from the cheapest other state, paying the start-up
-        out, wout = _least(idle, wi, od, wo)
-        enter, went = _least(out + start, wout - startup_seconds, spot, ws)
-        new_spot = np.where(available[t], enter + c_spot, np.inf)
-        new_ws = went + tick_seconds
-        out, wout = _least(idle, wi, spot, ws)
-        enter, went = _least(out + start, wout - startup_seconds, od, wo)
-        new_od, new_wo = enter + c_od, went + tick_seconds
-        out, wout = _least(idle, wi, spot, ws)
-        idle, wi = _least(out, wout, od, wo)
-        spot, ws, od, wo = new_spot, new_ws, new_od, new_wo
-    out, wout = _least(idle, wi, spot, ws)
-    out, wout = _least(out, wout, od, wo)
-    return (out * multiplicity).sum(axis=1), (wout * multiplicity).sum(axis=1)
+class _Dual:
+    """Inner minimum of cost - multiplier * work over all plans, slot by slot."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.w = windows
+        levels = np.minimum(np.arange(1, windows.width + 1), int(windows.counts.max(initial=0)) + 1)
+        level, self.alike = np.unique(levels, return_counts=True)  # slots above every count are alike
+        self.available: BoolArray = windows.counts[:, :, :, None] >= level
+        hours = windows.tick_seconds / 3600.0
+        self.spot_cost = windows.spot_price * hours
+        self.firm_cost = windows.on_demand_price * hours
+
+    def at(self, multiplier: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Value and work [J] of one minimiser."""
+        g, d = self.w.tick_seconds, self.w.startup_seconds
+        ticks, runs, pools, levels = self.available.shape
+        gain, start = multiplier[:, None] * g, multiplier[:, None] * d
+        value = [np.zeros((runs, levels))] + [np.full((runs, levels), np.inf) for _ in range(pools + 1)]
+        work = [np.zeros((runs, levels)) for _ in range(pools + 2)]
+        for tick in range(ticks):
+            best, best_work = _least(value, work)
+            states = [(best, best_work)]
+            for pool in range(pools + 1):
+                entered, entered_work = best + start, best_work - d
+                stays = value[pool + 1] <= entered
+                cost = self.firm_cost if pool == pools else self.spot_cost[tick, :, pool, None]
+                now = np.where(stays, value[pool + 1], entered) + cost - gain
+                if pool < pools:
+                    now = np.where(self.available[tick, :, pool], now, np.inf)
+                states.append((now, np.where(stays, work[pool + 1], entered_work) + g))
+            value, work = [state[0] for state in states], [state[1] for state in states]
+        best, best_work = _least(value, work)
+        return (best * self.alike).sum(axis=1), (best_work * self.alike).sum(axis=1)
 
 
-def _least(a: FloatArray, wa: FloatArray, b: FloatArray, wb: FloatArray) -> tuple[FloatArray, FloatArray]:
-    better = b < a
-    return np.where(better, b, a), np.where(better, wb, wa)
+def _least(value: list[FloatArray], work: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    best, best_work = value[0], work[0]
+    for other, other_work in zip(value[1:], work[1:], strict=True):
+        better = other < best
+        best, best_work = np.where(better, other, best), np.where(better, other_work, best_work)
+    return best, best_work

@@ -8,8 +8,10 @@ from evalfleet_scaling.model import StrategyName
 
 _SETTINGS = LedgerSettings(
     reserve=0.7,
-    line_offset_startups=1.5,
+    line_offset_startups=0.75,
+    release_hysteresis_startups=8.0,
     margin_ticks=0.5,
+    margin_startups=0.3,
     margin_deviations=5.0,
 )
 

@@ -21,6 +21,8 @@ import numpy as np
 from evalfleet_scaling.capacity.slots import fill, first, first_by, spot_order, whole, whole_up
 from evalfleet_scaling.capacity.view import EMPTY, BoolArray, CapacityPlan, CapacityView, FloatArray, IntArray
 
+_FREE = 1e-9  # GPU-seconds: stands for an action that costs nothing
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
@@ -32,10 +34,11 @@ class LedgerSettings:
 
     reserve: float
     line_offset_startups: float = 0.0
-    release_hysteresis_startups: float = 2.0  # per slot, before surplus on-demand is released
+    release_hysteresis_startups: float = 2.0  # per worker needed on average, before surplus on-demand is released
     loss_delay_ticks: float = 0.0  # c in ticks; 0 when losses are acted on as events
     whole_ticks: bool = False  # round start-ups up to ticks
     margin_ticks: float = 0.0  # per slot, before any launch was observed; fades as launches are
+    margin_startups: float = 0.0  # of a start-up, per slot without a ready firm worker: start-ups vary
     margin_deviations: float = 0.0  # of the number of retries; 0: no margin for failing launches
     prior_failures: float = 0.5  # Beta prior of the launch failure probability
     prior_successes: float = 4.0
@@ -63,7 +66,8 @@ def decide_by_ledger(view: CapacityView, settings: LedgerSettings) -> CapacityPl
     slot_pool, slack, started_spot = _start_spot(view, slot_pool, slack, prices)
     slot_pool, slack, started_firm = _start_on_demand(view, slot_pool, slack, prices, line)
     slot_pool, slack = _swap_to_spot(view, slot_pool, slack, prices, ~(started_spot | started_firm))
-    surplus = slack - line - settings.release_hysteresis_startups * view.width * view.fallback_startup
+    needed = np.minimum(view.work_left / np.maximum(view.left_seconds, view.tick_seconds), view.width)
+    surplus = slack - line - settings.release_hysteresis_startups * needed * view.fallback_startup
     slot_pool, slack = _release(view, slot_pool, slack, prices, np.where(started_firm, 0.0, surplus))
     return CapacityPlan(slot_pool, slack < 0, slack)
 
@@ -79,9 +83,10 @@ def slack_now(
     spot = np.where(view.startup_left > 0, starting, settings.loss_delay_ticks * wait) + d
     lost = np.where(view.on_firm, starting, np.where(view.on_spot, spot, wait + d))
     seconds = np.where(view.usable, np.maximum(left - lost, 0.0), 0.0)
-    not_firm = view.width - (view.on_firm & view.usable).sum(axis=1)
-    unknown = _unknown_margin(view, settings)
-    margin = constant + not_firm * per_slot + view.width * unknown * wait
+    firm = view.on_firm & view.usable
+    margin = constant + (view.width - firm.sum(axis=1)) * per_slot
+    margin = margin + (view.width - (firm & (view.startup_left <= 0)).sum(axis=1)) * _varying(view, settings)
+    margin = margin + view.width * _unknown_margin(view, settings) * wait
     result: FloatArray = seconds.sum(axis=1) * view.throughput[view.fallback] - view.work_left - margin
     return result
 
@@ -100,6 +105,11 @@ def _retry_margin(view: CapacityView, settings: LedgerSettings) -> tuple[FloatAr
     return per_slot, view.tick_seconds * half_deviation * root_width
 
 
+def _varying(view: CapacityView, settings: LedgerSettings) -> FloatArray:
+    """[J] GPU-seconds per slot without a ready firm worker: its start-up may take longer than planned."""
+    return settings.margin_startups * view.fallback_startup
+
+
 def _unknown_margin(view: CapacityView, settings: LedgerSettings) -> FloatArray:
     """[J] ticks per slot for what has not been observed yet."""
     prior = settings.prior_failures + settings.prior_successes
@@ -111,11 +121,12 @@ def _prices(view: CapacityView, settings: LedgerSettings, per_slot_margin: Float
     rate = view.throughput[view.fallback]
     g, d = view.tick_seconds, view.fallback_startup
     start = _rounded(view.spot_startup, view, settings)
+    from_ready = per_slot_margin + _varying(view, settings)
     return LedgerPrices(
         idle_to_spot=rate * (start - g) if not settings.whole_ticks else rate * np.maximum(start - g, 0.0),
         idle_to_on_demand=np.full(len(d), rate * g) + per_slot_margin,
-        on_demand_to_spot=rate * (start + d) + per_slot_margin,
-        on_demand_to_idle=rate * (d + g) + per_slot_margin,
+        on_demand_to_spot=rate * (start + d) + from_ready,
+        on_demand_to_idle=rate * (d + g) + from_ready,
     )
 
 
@@ -133,7 +144,7 @@ def _start_spot(
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     empty, offered = view.empty, view.spot_offered
     price = prices.idle_to_spot
-    affordable = np.where(price > 0, whole(slack / np.maximum(price, 1e-9)), view.width)
+    affordable = np.where(price > 0, whole(slack / np.maximum(price, _FREE)), view.width)
     affordable = np.where(slack >= 0, affordable, 0)
     count = np.minimum(np.minimum(empty.sum(axis=1), offered.sum(axis=1)), affordable)
     slot_pool = fill(slot_pool, first(empty, count), spot_order(view), offered)
@@ -144,7 +155,7 @@ def _start_on_demand(
     view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, line: FloatArray
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     empty = view.usable & (slot_pool == EMPTY)
-    need = np.where(line > slack, whole_up((line - slack) / prices.idle_to_on_demand), 0)
+    need = np.where(line > slack, whole_up((line - slack) / np.maximum(prices.idle_to_on_demand, _FREE)), 0)
     count = np.minimum(need, empty.sum(axis=1))
     slot_pool = np.where(first(empty, count), view.fallback, slot_pool)
     return slot_pool, slack + count * prices.idle_to_on_demand, count > 0
@@ -155,7 +166,7 @@ def _swap_to_spot(
 ) -> tuple[IntArray, FloatArray]:
     """Break before make, the worker with the most start-up left first, onto steady offers only."""
     offered, running = view.spot_steady, (view.slot_pool == view.fallback) & view.usable
-    count = np.minimum(offered.sum(axis=1), whole(slack / prices.on_demand_to_spot))
+    count = np.minimum(offered.sum(axis=1), whole(slack / np.maximum(prices.on_demand_to_spot, _FREE)))
     count = np.minimum(np.where(allowed, count, 0), running.sum(axis=1))
     slot_pool = fill(slot_pool, first_by(running, count, -view.startup_left), spot_order(view), offered)
     return slot_pool, slack - count * prices.on_demand_to_spot
@@ -165,7 +176,7 @@ def _release(
     view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, surplus: FloatArray
 ) -> tuple[IntArray, FloatArray]:
     running = (slot_pool == view.fallback) & (view.slot_pool == view.fallback)
-    count = np.minimum(whole(surplus / prices.on_demand_to_idle), running.sum(axis=1))
+    count = np.minimum(whole(surplus / np.maximum(prices.on_demand_to_idle, _FREE)), running.sum(axis=1))
     slot_pool = np.where(first_by(running, count, -view.startup_left), EMPTY, slot_pool)
     return slot_pool, slack - count * prices.on_demand_to_idle
 

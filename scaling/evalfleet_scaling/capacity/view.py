@@ -85,14 +85,28 @@ class CapacityView:
         return result
 
     @property
+    def worthwhile(self) -> BoolArray:
+        """[J, Z] spot pools on which work is expected to be cheaper than on the fallback.
+
+        A worker costs c * L and works L - d: it pays when L > k*d/(k-1) with k = fallback price / c per unit of work.
+        """
+        cost = self.price / self.throughput
+        fallback = cost[:, self.fallback, None]
+        with np.errstate(invalid="ignore"):
+            pays = fallback * (self.lifetime - self.startup) > cost * self.lifetime
+        endless = ~np.isfinite(self.lifetime) & (cost < fallback)
+        result: BoolArray = self.is_spot[None, :] & (pays | endless)
+        return result
+
+    @property
     def spot_offered(self) -> IntArray:
-        """[J, Z] `offered` with the firm pools masked out."""
-        return np.where(self.is_spot[None, :], self.offered, 0)
+        """[J, Z] `offered` of the worthwhile spot pools, 0 elsewhere."""
+        return np.where(self.worthwhile, self.offered, 0)
 
     @property
     def spot_steady(self) -> IntArray:
-        """[J, Z] `steady` with the firm pools masked out, never above what is offered now."""
-        return np.where(self.is_spot[None, :], np.minimum(self.steady, self.offered), 0)
+        """[J, Z] `steady` of the worthwhile spot pools, never above what is offered now."""
+        return np.where(self.worthwhile, np.minimum(self.steady, self.offered), 0)
 
 
 # Stands for "no deadline": ten years, so that arithmetic needs no special case for infinity.

@@ -280,7 +280,7 @@ class _World:
 
     def _apply(self, record: JobRecord, decision: JobDecision) -> None:
         if not decision.admitted:
-            record.refused = decision.reason not in ("WaitingForAdmission",)
+            record.refused = decision.reason != "WaitingForAdmission"
             return
         if record.admitted_seconds is None:
             record.admitted_seconds = self.now

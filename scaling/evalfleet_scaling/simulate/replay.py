@@ -25,6 +25,7 @@ class Outcome:
     deadline_seconds: float
     on_demand_cost: FloatArray  # of the work alone, without start-ups
     on_demand_seconds: FloatArray  # worker-seconds on the firm pool
+    spot_seconds: FloatArray  # worker-seconds on spot pools
     startup_seconds: FloatArray  # worker-seconds paid without work
     preemptions: IntArray
     launches: IntArray
@@ -78,7 +79,8 @@ class _World:
         self.known_failures = np.asarray(
             self.rng.binomial(faults.launches_before, faults.launch_failure, runs), dtype=np.float64
         )
-        self.cost, self.on_demand_seconds, self.startup_paid = np.zeros(runs), np.zeros(runs), np.zeros(runs)
+        self.cost, self.startup_paid = np.zeros(runs), np.zeros(runs)
+        self.on_demand_seconds, self.spot_seconds = np.zeros(runs), np.zeros(runs)
         self.preemptions = np.zeros(runs, dtype=np.int64)
         self.finish = np.full(runs, np.inf)
         self._fixed = (
@@ -173,6 +175,7 @@ class _World:
         rate = np.take_along_axis(price, np.maximum(self.slot_pool, 0), axis=1)
         self.cost += np.where(busy, rate, 0.0).sum(axis=1) * g / 3600.0
         self.on_demand_seconds += (self.slot_pool == self.firm).sum(axis=1) * g
+        self.spot_seconds += (busy & (self.slot_pool != self.firm)).sum(axis=1) * g
         seconds = np.where(busy, np.maximum(g - self.true_left, 0.0), 0.0)
         self.startup_paid += (busy * g - seconds).sum(axis=1)
         done = seconds.sum(axis=1)
@@ -194,6 +197,7 @@ class _World:
             deadline_seconds=self.s.deadline_ticks * self.s.tick_seconds,
             on_demand_cost=self.s.work / self.f.rate_factor / 3600.0 * self.s.on_demand_price,
             on_demand_seconds=self.on_demand_seconds,
+            spot_seconds=self.spot_seconds,
             startup_seconds=self.startup_paid,
             preemptions=self.preemptions,
             launches=self.launches,

@@ -1,0 +1,1 @@
+"""Published tables, each recomputed from public or synthetic data by one command."""
