@@ -71,6 +71,15 @@ class LocalCluster:
         """Change how many nodes a pool keeps and may have."""
         control.request(self.folder, {"command": "scale", "pool": pool, "count": count, "max": max_count})
 
+    def simulate_nodes(self, count: int, report: Report = lambda _: None) -> None:
+        """Add `count` KWOK nodes (pool `simulated`, tainted `kwok.x-k8s.io/node`): pods without processes, for scale.
+
+        Raises:
+            BinariesMissingError: KWOK is not there and can neither be built nor downloaded.
+        """
+        program = ensure_binaries(["kwok"], report)["kwok"]
+        control.request(self.folder, {"command": "simulate", "program": str(program), "count": count})
+
     def pod_pids(self, name: str, namespace: str = "default") -> dict[str, int]:
         """Process id of the first process of every running container of a pod."""
         for node in self.status()["nodes"]:

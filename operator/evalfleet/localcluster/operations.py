@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from evalfleet.localcluster import control
 from evalfleet.localcluster.controlplane.servers import ControlPlane
@@ -9,6 +10,7 @@ from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
 from evalfleet.localcluster.hostnode.node import HostNode
 from evalfleet.localcluster.hostnode.pod import PodRunner
 from evalfleet.localcluster.kube import wait_until_answered
+from evalfleet.localcluster.kwok import simulate_nodes
 from evalfleet.localcluster.reclaim import reclaim
 
 
@@ -32,6 +34,7 @@ class Operations:
             "reclaim": self._reclaim,
             "restart": self._restart,
             "scale": self._scale,
+            "simulate": self._simulate,
             "down": self._down,
         }
         command = message.get("command")
@@ -71,6 +74,12 @@ class Operations:
         self.fleet.pools[pool.name] = changed
         self.fleet.changed.set()
         return {"pool": pool.name, "count": changed.count, "max": changed.limit}
+
+    async def _simulate(self, message: control.Answer) -> control.Answer:
+        kubeconfig, program = Path(self.facts["kubeconfig"]), Path(message["program"])
+        count = int(message["count"])
+        await simulate_nodes(self.control_plane, self.fleet.kube, kubeconfig, program=program, count=count)
+        return {"simulated": count}
 
     async def _down(self, _: control.Answer) -> control.Answer:
         asyncio.get_running_loop().call_soon(self.stopping.set)

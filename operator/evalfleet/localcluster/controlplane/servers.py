@@ -126,7 +126,11 @@ class ControlPlane:
             await asyncio.sleep(_RESTART_PAUSE_SECONDS)
 
     async def _start(self, name: str, arguments: list[str]) -> None:
-        server = Server(name, [str(self._programs[name]), *arguments], self._logs / f"{name}.log")
+        await self.start_server(name, self._programs[name], arguments)
+
+    async def start_server(self, name: str, program: Path, arguments: list[str]) -> None:
+        """Start a program that belongs to the cluster and ends with it."""
+        server = Server(name, [str(program), *arguments], self._logs / f"{name}.log")
         self.servers[name] = server
         await server.start()
 
