@@ -85,6 +85,8 @@ class Worker:
             return ExitCode.DONE
         self._load()
         while True:
+            if self.stop.is_set():
+                raise StoppedError
             prepared = prepared or self._prepare()
             if prepared is not None:
                 prepared = self._execute(prepared)
@@ -179,8 +181,6 @@ class Worker:
         """Repeat a store action with growing pauses while the store does not answer."""
         pause, begun = 0.2, time.monotonic()
         while True:
-            if self.stop.is_set() and self.meter.state != "Scoring":
-                raise StoppedError
             try:
                 return action()
             except StoreUnavailableError as error:
