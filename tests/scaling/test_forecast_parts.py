@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from evalfleet_scaling.forecast.boosting import TrainingSet, train
 from evalfleet_scaling.forecast.calibrate import Calibration, score_unit
-from evalfleet_scaling.forecast.features import features
+from evalfleet_scaling.forecast.features import FEATURES, features
 from evalfleet_scaling.forecast.forecaster import Forecaster
 from evalfleet_scaling.forecast.gamma import gamma_quantiles
 from evalfleet_scaling.forecast.ingest import Arrivals, ingest
@@ -108,6 +108,7 @@ def test_the_first_leaf_table_is_the_lowest_bit() -> None:
 
 def test_features_of_a_series_of_gaps_are_numbers() -> None:
     rows, level = features(Window(np.full(500, np.nan), 400, 0))
+    assert rows.shape == (100, FEATURES)
     assert np.isfinite(rows).all()
     assert np.isfinite(level).all()
 
@@ -180,6 +181,7 @@ def rewritten(data: bytes, **changes: object) -> bytes:
         ({"history": np.zeros(5)}, "history"),
         ({"latest": np.zeros((1, 1))}, "latest"),
         ({"trees/value": np.zeros((2, 2), dtype=np.float32)}, "trees/value"),
+        ({"trees/feature": np.full((16, 48, 11), 200, dtype=np.uint8)}, "trees/feature"),
         ({"header": np.array({"a": 1}, dtype=object)}, "not a saved forecaster"),
     ],
 )

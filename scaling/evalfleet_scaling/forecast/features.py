@@ -14,6 +14,8 @@ SUM_WIDTHS = (1, 3, 5, 10, 15, 30, 60, 120, 240)
 HALF_LIVES = (13.5, 45.0, 180.0)
 LAG_DAYS = (1, 2, 7)
 PAST_MINUTES = 8 * MINUTES_PER_DAY
+FEATURES = 28
+"""Columns of a row; saved trees may refer to no other."""
 UNKNOWN = -1.0
 """Stands for a missing feature: no column is ever all-NaN, which crashes scikit-learn 1.9.1."""
 WEEK = 7 * MINUTES_PER_DAY

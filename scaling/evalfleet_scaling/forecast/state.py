@@ -15,13 +15,14 @@ import numpy as np
 
 from evalfleet_scaling.errors import ScalingInputError
 from evalfleet_scaling.forecast.boosting import HISTORY_MINUTES, Boosted, train
+from evalfleet_scaling.forecast.features import FEATURES
 from evalfleet_scaling.forecast.forecaster import Forecaster, Trainer
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.trees import LEAVES, SPLITS, TREES, Forest
 
 VERSION = 1
 LARGEST_UNPACKED = 16 * 1024 * 1024
-FOREST_ARRAYS = {
+FOREST_ARRAYS: dict[str, tuple[tuple[int, ...], Any]] = {
     "feature": ((TREES, SPLITS), np.uint8),
     "threshold": ((TREES, SPLITS), np.float32),
     "leaves": ((TREES, SPLITS), np.uint16),
@@ -44,12 +45,11 @@ def dump(forecaster: Forecaster) -> bytes:
         "seen": forecaster.seen,
         "retrainAt": forecaster.retrain_at,
         "alarmsServed": forecaster.alarms_served,
-        "typical": forecaster.trees.boosted.typical if forecaster.trees.boosted else None,
     }
     arrays = dict(_memory(_parts(forecaster)))
     arrays["history"] = forecaster.history[-HISTORY_MINUTES:].astype(np.float32)
     arrays["latest"] = forecaster.latest
-    arrays |= _forest_arrays(forecaster.trees.boosted)
+    arrays |= boosted_arrays(forecaster.trees.boosted)
     out = io.BytesIO()
     np.savez_compressed(out, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
     return out.getvalue()
@@ -95,7 +95,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray], trainer: Tra
     forecaster.history = history.astype(np.float64)
     forecaster.seen, forecaster.retrain_at = int(header["seen"]), int(header["retrainAt"])
     forecaster.alarms_served = int(header["alarmsServed"])
-    forecaster.trees.boosted = _forests(header["typical"], arrays, setup)
+    forecaster.trees.boosted = boosted_from_arrays(arrays, setup)
     return forecaster
 
 
@@ -131,31 +131,34 @@ def _copy_into(name: str, place: np.ndarray, saved: np.ndarray) -> None:
     place[...] = saved
 
 
-def _forest_arrays(boosted: Boosted | None) -> dict[str, np.ndarray]:
+def boosted_arrays(boosted: Boosted | None) -> dict[str, np.ndarray]:
+    """Trees as named arrays; none for no trees."""
     if boosted is None:
         return {}
-    stacked = {name: np.stack([getattr(one, name) for one in boosted.forests]) for name in FOREST_ARRAYS}
-    return {f"trees/{name}": array for name, array in stacked.items()} | {
-        "trees/baseline": np.array([one.baseline for one in boosted.forests])
-    }
+    stacked = {f"trees/{name}": np.stack([getattr(one, name) for one in boosted.forests]) for name in FOREST_ARRAYS}
+    baseline = np.array([one.baseline for one in boosted.forests])
+    return stacked | {"trees/baseline": baseline, "trees/typical": np.array([boosted.typical])}
 
 
-def _forests(typical: float | None, arrays: dict[str, np.ndarray], setup: Setup) -> Boosted | None:
-    if typical is None:
+def boosted_from_arrays(arrays: dict[str, np.ndarray], setup: Setup) -> Boosted | None:
+    """What `boosted_arrays` gave; None where there are no trees.
+
+    Raises:
+        InvalidStateError: shapes or types do not fit the setup.
+    """
+    if "trees/typical" not in arrays:
         return None
     count = 2 * len(setup.horizons) * len(setup.quantiles)
-    parts = {}
-    for name, (shape, kind) in FOREST_ARRAYS.items():
-        parts[name] = np.empty((count, *shape), dtype=kind)
-        _copy_into(f"trees/{name}", parts[name], arrays[f"trees/{name}"])
-    baseline = np.empty(count)
-    _copy_into("trees/baseline", baseline, arrays["trees/baseline"])
-    return Boosted(
-        tuple(
-            Forest(
-                parts["feature"][i], parts["threshold"][i], parts["leaves"][i], parts["value"][i], float(baseline[i])
-            )
-            for i in range(count)
-        ),
-        float(typical),
+    wanted = {**FOREST_ARRAYS, "baseline": ((), np.float64)}
+    parts = {name: np.empty((count, *shape), dtype=kind) for name, (shape, kind) in wanted.items()}
+    for name, place in parts.items():
+        _copy_into(f"trees/{name}", place, arrays[f"trees/{name}"])
+    if (parts["feature"] >= FEATURES).any():
+        raise InvalidStateError(f"trees/feature: a tree asks for a feature beyond {FEATURES}")
+    typical = np.empty(1)
+    _copy_into("trees/typical", typical, arrays["trees/typical"])
+    forests = (
+        Forest(parts["feature"][i], parts["threshold"][i], parts["leaves"][i], parts["value"][i], float(baseline))
+        for i, baseline in enumerate(parts["baseline"])
     )
+    return Boosted(tuple(forests), float(typical[0]))

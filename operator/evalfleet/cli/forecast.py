@@ -1,0 +1,97 @@
+"""`evalfleet forecast`: what the forecast would have said about arrivals of your own."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from evalfleet.own_forecast import OwnForecast
+
+COLUMNS = ("horizon", "level", "coverage", "worst 24 h", "WQL (95 %)", "n")
+
+
+class Form(StrEnum):
+    """Output formats."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("forecast")(forecast)
+
+
+def forecast(
+    file: Annotated[Path, typer.Argument(help="CSV of arrivals: time (ISO 8601 or Unix seconds), gpu_seconds[, id].")],
+    horizon: Annotated[
+        list[int] | None, typer.Option(min=1, max=240, help="Lead time in minutes; repeat for several.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the picture here (.png or .svg).")] = None,
+    output: Annotated[Form, typer.Option("--output", "-o", help="What to print.")] = Form.TABLE,
+) -> None:
+    """Forecast every minute of your own arrivals from what came before, and say whether prediction would pay."""
+    from evalfleet.own_forecast import TooShortError, own_forecast
+    from evalfleet.own_forecast import plot as draw
+
+    if not file.is_file():
+        _refuse(f"{file} is no file; give a CSV with the columns time and gpu_seconds")
+    if plot is not None and plot.suffix not in (".png", ".svg"):
+        _refuse(f"{plot}: the picture can be .png or .svg")
+    typer.echo(f"replaying {file.name} minute by minute (about two seconds a day)", err=True)
+    try:
+        own = own_forecast(file, tuple(sorted(set(horizon or [5, 15]))))
+    except TooShortError as problem:
+        _refuse(str(problem))
+    for finding in own.findings:
+        typer.echo(f"{finding.reason}: {finding.message}", err=True)
+    if plot is not None:
+        draw(own, plot)
+        typer.echo(f"picture: {plot}", err=True)
+    _print(own, output)
+
+
+def _refuse(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _rows(own: "OwnForecast") -> list[tuple[Any, ...]]:
+    return [
+        (f"{one.horizon_minutes} min", level, f"{figures.coverage:.3f}", f"{figures.worst_day_coverage:.3f}",
+         f"{figures.wql:.3f} ({figures.wql_low:.3f}-{figures.wql_high:.3f})", figures.n)
+        for one in own.judged
+        for level, figures in one.scores.items()
+    ]  # fmt: skip
+
+
+def _print(own: "OwnForecast", form: Form) -> None:
+    if form is Form.JSON:
+        import json
+        from dataclasses import asdict
+
+        scores = [
+            {"horizonSeconds": 60 * one.horizon_minutes, "quantile": level, **asdict(figures)}
+            for one in own.judged
+            for level, figures in one.scores.items()
+        ]
+        findings = [asdict(finding) for finding in own.findings]
+        typer.echo(json.dumps({"scores": scores, "findings": findings, "wouldPay": own.sentence}, indent=2))
+        return
+    if form is Form.MARKDOWN:
+        lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+        lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in _rows(own)]
+        typer.echo("\n".join([*lines, "", own.sentence]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, title=f"{own.series.name}: {len(own.series) / 1_440:.1f} days, {len(own.series)} minutes")
+    for row in _rows(own):
+        table.add_row(*(str(cell) for cell in row))
+    console = Console()
+    console.print(table)
+    console.print(own.sentence)
