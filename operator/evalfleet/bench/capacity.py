@@ -89,7 +89,8 @@ def _groups(folder: Path | None, size: Size) -> dict[str, list[SpotTrace]]:
     for trace in traces:
         groups.setdefault(_short(trace.group), []).append(trace)
     if groups:
-        return groups
+        # The most important tables first: wide pools, then narrow ones.
+        return dict(sorted(groups.items(), key=lambda item: (-max(t.largest_count for t in item[1]), item[0])))
     ticks = 2016 if size.quick else 4032
     hours_and_price = ((8.0, 2.0, 1.1), (4.0, 4.0, 0.9), (1.5, 3.0, 0.8))
     pools = [
@@ -126,11 +127,17 @@ def _cells(name: str, traces: Sequence[SpotTrace], size: Size) -> Iterator[Cell]
 
 def _single_slot_cells(name: str, traces: Sequence[SpotTrace], size: Size) -> Iterator[Cell]:
     for delay in (720.0,) if size.quick else (720.0, 180.0):
-        for share in (0.9,) if size.quick else SINGLE_SLOT_SHARES:
+        for share in _shares(size, delay):
             job = JobShape(1, 12.0 if size.quick else 48.0, 1 / share, 1, delay)
             if _fits(traces, job):
                 scenario = single_pool_scenario(traces, job, size.starts, spot_price=1.0, on_demand_price=PRICE_RATIO)
                 yield Cell("single slot", f"{name} ({len(traces)} pools)", scenario, job, _bound(scenario))
+
+
+def _shares(size: Size, delay: float) -> tuple[float, ...]:
+    if size.quick:
+        return (0.9,)
+    return SINGLE_SLOT_SHARES if delay == 720.0 else (0.9, 0.7, 0.5)
 
 
 def _single_slot_region_cells(name: str, traces: Sequence[SpotTrace], size: Size) -> Iterator[Cell]:
