@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,12 +44,19 @@ def capacity(
     def tell(what: str) -> None:
         typer.echo(f"[{time.monotonic() - began:6.1f} s] {what}", err=True)
 
-    rows = tables.capacity_rows(folder, size, tell)
+    content: dict[str, Any] = {"benchmark": "capacity", "quick": quick, "seeds": [tables.SEED], "rows": []}
+    rows: list[tables.Row] = content["rows"]
+
+    def keep(more: list[tables.Row]) -> None:
+        """Write after every cell, so that an interrupted run leaves what it has."""
+        rows.extend(more)
+        if results is not None:
+            results.mkdir(parents=True, exist_ok=True)
+            (results / "capacity.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            (results / "capacity.md").write_text(markdown(rows), encoding="utf-8")
+
+    for more in tables.capacity_rows(folder, size, tell):
+        keep(more)
     for extra in tables.extra_tables():
-        rows += extra(folder, quick)
-    content = {"benchmark": "capacity", "quick": quick, "seeds": [tables.SEED], "rows": rows}
-    if results is not None:
-        results.mkdir(parents=True, exist_ok=True)
-        (results / "capacity.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        (results / "capacity.md").write_text(markdown(rows), encoding="utf-8")
+        keep(extra(folder, quick))
     typer.echo(json.dumps(content, indent=1) if output is Form.JSON else markdown(rows))

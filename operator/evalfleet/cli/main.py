@@ -8,7 +8,7 @@ import importlib
 
 import typer
 
-COMMANDS = ("run", "validate", "demo")
+COMMANDS = ("run", "validate", "demo", "cluster", "operator")
 BENCHMARKS: tuple[str, ...] = ()
 
 app = typer.Typer(

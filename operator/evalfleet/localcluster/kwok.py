@@ -5,9 +5,9 @@ They carry a taint, so that only pods which tolerate it (and select them) land t
 
 from pathlib import Path
 
+from evalfleet.adapters.kube import Kube, KubeError
 from evalfleet.localcluster.config import CAPACITY_LABEL, GPU_RESOURCE, POOL_LABEL
 from evalfleet.localcluster.controlplane.servers import ControlPlane
-from evalfleet.localcluster.kube import Kube, KubeError
 
 SIMULATED_POOL = "simulated"
 SIMULATED_TAINT = "kwok.x-k8s.io/node"

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from evalfleet.adapters.kube import wait_until_answered
 from evalfleet.localcluster import control
 from evalfleet.localcluster.controlplane.servers import ControlPlane
 from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
 from evalfleet.localcluster.hostnode.node import HostNode
 from evalfleet.localcluster.hostnode.pod import PodRunner
-from evalfleet.localcluster.kube import wait_until_answered
 from evalfleet.localcluster.kwok import simulate_nodes
 from evalfleet.localcluster.reclaim import reclaim
 

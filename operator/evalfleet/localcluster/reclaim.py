@@ -4,9 +4,9 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from evalfleet.adapters.kube import STRATEGIC, UNREACHABLE, KubeError, Object, pods_path
 from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
 from evalfleet.localcluster.hostnode.node import HostNode
-from evalfleet.localcluster.kube import STRATEGIC, UNREACHABLE, KubeError, Object, pods_path
 
 log = logging.getLogger(__name__)
 

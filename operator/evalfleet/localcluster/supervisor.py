@@ -31,8 +31,8 @@ from evalfleet.localcluster.pki import KeyPair, create_pki
 from evalfleet.localcluster.ports import free_ports
 
 if TYPE_CHECKING:
+    from evalfleet.adapters.kube import Kube
     from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
-    from evalfleet.localcluster.kube import Kube
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Supervisor:
         self._mark("certificates")
         await self._control_plane.start_storage()
         # The API server needs seconds to start; the imports (the client's models take more than one) happen meanwhile.
-        from evalfleet.localcluster.kube import Kube, wait_until_answered
+        from evalfleet.adapters.kube import Kube, wait_until_answered
 
         kube = await Kube.connect(self._kubeconfig("pki/host-nodes.kubeconfig", self._pki.host_nodes))
         stack.push_async_callback(kube.close)

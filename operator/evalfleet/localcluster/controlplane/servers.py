@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # The API server drains its connections for up to a minute; a crash is as good a restart.
 _STOP_GRACE_SECONDS = 3.0
 _RESTART_PAUSE_SECONDS = 0.5
+_LISTENING_POLL_SECONDS = 0.02
 # While the cluster starts: a server that gives up once, because etcd was slow, deserves another attempt.
 _MOST_STARTS = 4
 _LOG_LINES = 5
@@ -94,8 +95,9 @@ class ControlPlane:
         self.servers: dict[str, Server] = {}
 
     async def start_storage(self) -> None:
-        """Start etcd and the API server together (it waits for etcd)."""
+        """Start etcd, then the API server: one that finds no etcd tries again only after a second."""
         await self._start("etcd", etcd_arguments(self._pki, self._endpoints, private_folder(self._folder / "etcd")))
+        await _until_listening(self._endpoints.etcd_client)
         await self._start("kube-apiserver", apiserver_arguments(self._pki, self._endpoints))
 
     async def start_controllers(self) -> None:
@@ -138,3 +140,14 @@ class ControlPlane:
         user = self._pki.controller_manager if name == "controller-manager" else self._pki.scheduler
         path = self._folder / "pki" / f"{name}.kubeconfig"
         return write_kubeconfig(path, self._endpoints.server, self._pki.ca.certificate, user)
+
+
+async def _until_listening(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(_LISTENING_POLL_SECONDS)
+        else:
+            writer.close()
+            return

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from evalfleet.adapters.kube import Object
 from evalfleet.localcluster.config import HostImage
 from evalfleet.localcluster.hostnode.clock import utc_now
 from evalfleet.localcluster.hostnode.environment import (
@@ -23,7 +24,6 @@ from evalfleet.localcluster.hostnode.process import ContainerProcess, Launch, St
 from evalfleet.localcluster.hostnode.quantities import parse_quantity
 from evalfleet.localcluster.hostnode.states import ContainerView, Running, State, Terminated, Waiting
 from evalfleet.localcluster.hostnode.volumes import container_mounts
-from evalfleet.localcluster.kube import Object
 
 _DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _TERMINATION_MESSAGE_BYTES = 4096

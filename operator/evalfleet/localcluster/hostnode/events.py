@@ -4,8 +4,8 @@ import logging
 import uuid
 from dataclasses import dataclass
 
+from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError, Object
 from evalfleet.localcluster.hostnode.clock import utc_now
-from evalfleet.localcluster.kube import UNREACHABLE, Kube, KubeError, Object
 
 log = logging.getLogger(__name__)
 

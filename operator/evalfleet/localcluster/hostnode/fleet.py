@@ -7,11 +7,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from evalfleet.adapters.kube import Changed, Kube, Listed, Object
 from evalfleet.localcluster.config import ClusterConfig, Pool
 from evalfleet.localcluster.hostnode.events import EventRecorder
 from evalfleet.localcluster.hostnode.node import HostNode, NodeSettings
 from evalfleet.localcluster.hostnode.pod import PodRunner, PodServices
-from evalfleet.localcluster.kube import Changed, Kube, Listed, Object
 
 log = logging.getLogger(__name__)
 

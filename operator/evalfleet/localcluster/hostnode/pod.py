@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalfleet.adapters.kube import STRATEGIC, UNREACHABLE, Kube, KubeError, Object, pods_path
 from evalfleet.localcluster.config import HostImage
 from evalfleet.localcluster.files import private_folder
 from evalfleet.localcluster.hostnode.clock import utc_now
@@ -19,7 +20,6 @@ from evalfleet.localcluster.hostnode.events import EventRecorder
 from evalfleet.localcluster.hostnode.sources import fetch_sources
 from evalfleet.localcluster.hostnode.states import PodView, Terminated, Waiting, pod_status
 from evalfleet.localcluster.hostnode.volumes import VolumeError, VolumeWriter
-from evalfleet.localcluster.kube import STRATEGIC, UNREACHABLE, Kube, KubeError, Object, pods_path
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from evalfleet.adapters.kube import Kube, KubeError, Object
 from evalfleet.localcluster.hostnode.environment import Sources
-from evalfleet.localcluster.kube import Kube, KubeError, Object
 
 
 async def fetch_sources(kube: Kube, pod: Object) -> Sources:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from evalfleet.adapters.kube import Kube, Object
 from evalfleet.localcluster.files import private_folder
 from evalfleet.localcluster.hostnode.environment import PodFacts, Sources, field_value
 from evalfleet.localcluster.hostnode.paths import Mount
 from evalfleet.localcluster.hostnode.sources import claimed_host_path, service_account_token
-from evalfleet.localcluster.kube import Kube, Object
 
 _HOST_PATH_TYPES = ("", "Directory", "DirectoryOrCreate")
 

@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.config import new_client_from_config
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, new_client_from_config
 
 Object = dict[str, Any]
 
@@ -68,6 +69,16 @@ class Kube:
         """Connect as the user of `kubeconfig`."""
         return cls(await new_client_from_config(config_file=str(kubeconfig)))
 
+    @classmethod
+    async def connect_default(cls) -> "Kube":
+        """Connect as the pod's service account, else as the user of KUBECONFIG or ~/.kube/config."""
+        try:
+            configuration = Configuration()
+            load_incluster_config(client_configuration=configuration)
+        except ConfigException:
+            return cls(await new_client_from_config())
+        return cls(ApiClient(configuration))
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
@@ -84,9 +95,17 @@ class Kube:
         """Patch an object."""
         return await self._call("PATCH", path, body=body, content_type=content_type)
 
-    async def delete(self, path: str, *, grace_seconds: int | None = None, uid: str | None = None) -> None:
+    async def replace(self, path: str, body: Object) -> Object:
+        """Replace an object at its resourceVersion."""
+        return await self._call("PUT", path, body=body)
+
+    async def delete(
+        self, path: str, *, grace_seconds: int | None = None, uid: str | None = None, propagation: str | None = None
+    ) -> None:
         """Delete an object; one that is gone already counts as success."""
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         if uid is not None:

@@ -1,0 +1,1 @@
+"""Adapters: the only modules, besides the local cluster, that speak to a Kubernetes API server."""

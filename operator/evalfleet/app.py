@@ -1,0 +1,166 @@
+"""The composition root of the operator: lease, watches, workers of the queue, progress, health."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+
+import aiohttp
+
+from evalfleet import __version__
+from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
+from evalfleet.adapters.lease import KubeLease
+from evalfleet.controller import Controller
+from evalfleet.handlers import Watcher
+from evalfleet.leader import Elector, LeaseTiming
+from evalfleet.manifests import LABEL_ROLE
+from evalfleet.progress import pull
+from evalfleet.reconcile.fleet.simple import decide_simple
+from evalfleet.resources import CHILDREN, WATCHED, collection_path
+from evalfleet.settings import Settings
+from evalfleet.telemetry import Telemetry, serve
+
+log = logging.getLogger(__name__)
+
+QUEUE_WORKERS = 4
+LEASE_NAME = "evalfleet-operator"
+MANAGED_SELECTOR = "app.kubernetes.io/managed-by=evalfleet"
+STUCK_SECONDS = 300.0
+
+
+class Operator:
+    """One operator process: a standby holds only the elector and HTTP; winning starts the watches."""
+
+    def __init__(self, kube: Kube, settings: Settings) -> None:
+        self.kube = kube
+        self.settings = settings
+        self.telemetry = Telemetry(__version__)
+        self.controller = Controller(kube, settings, self.telemetry, decide_simple)
+        self.leading = False
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """End in good order."""
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Serve until stopped (0) or until leadership or the watches are lost (1: start anew)."""
+        http = await serve(self.settings.http_address, self.telemetry, self._alive, lambda: True)
+        elector = self._elector() if self.settings.leader_election else None
+        try:
+            if elector is not None and not await self._until_stopped(elector.acquire()):
+                return 0
+            self.leading = True
+            self.telemetry.leader.set(1)
+            return await self._lead(elector)
+        finally:
+            if elector is not None and self.leading:
+                await _quietly(elector.release())
+            await http.cleanup()
+
+    async def _lead(self, elector: Elector | None) -> int:
+        watcher = Watcher(self.settings.watch_namespaces, asyncio.get_running_loop(), self.controller.deliver)
+        await self._resync()
+        watcher.start()
+        tasks = [asyncio.create_task(self.controller.work()) for _ in range(QUEUE_WORKERS)]
+        tasks += [asyncio.create_task(self._resync_for_ever()), asyncio.create_task(self._pull_for_ever())]
+        ends = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._watch_the_watcher(watcher))]
+        if elector is not None:
+            ends.append(asyncio.create_task(elector.hold()))
+        done, _ = await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        stopped = ends[0] in done
+        if not stopped:
+            log.error("leadership or watches are lost: %s", watcher.error or "ending so that a fresh process starts")
+        for task in (*tasks, *ends):
+            task.cancel()
+        await asyncio.to_thread(watcher.stop)
+        return 0 if stopped else 1
+
+    async def _watch_the_watcher(self, watcher: Watcher) -> None:
+        while watcher.alive:
+            await asyncio.sleep(1.0)
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            await _quietly(self._resync())
+
+    async def _resync(self) -> None:
+        """List everything: what a watch lost is found, what was deleted meanwhile goes."""
+        for kind in WATCHED:
+            selector = {"labelSelector": MANAGED_SELECTOR} if kind in CHILDREN else {}
+            for namespace in self.settings.watch_namespaces or (None,):
+                listing = await self.kube.get(collection_path(kind, namespace), **selector)
+                items = [{**item, "kind": kind} for item in listing.get("items") or []]
+                for key in self.controller.cache.replace(kind, items, namespace):
+                    body = self.controller.cache.get(key)
+                    self.controller.concern(kind, body) if body is not None else self._concern_all(key.namespace)
+
+    def _concern_all(self, namespace: str) -> None:
+        """Something went unseen: everybody in its namespace looks again."""
+        for job in self.controller.cache.of_kind("EvaluationJob", namespace):
+            self.controller.concern("EvaluationJob", job)
+
+    async def _pull_for_ever(self) -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                await self._pull(session)
+                await asyncio.sleep(self.settings.progress_seconds)
+
+    async def _pull(self, session: aiohttp.ClientSession) -> None:
+        running = {
+            str(pod["metadata"]["uid"]): pod
+            for pod in self.controller.cache.of_kind("Pod")
+            if (pod.get("status") or {}).get("phase") == "Running"
+            and (pod["metadata"].get("labels") or {}).get(LABEL_ROLE) == "work"
+        }
+        addresses = [(uid, str(pod["status"].get("podIP") or "")) for uid, pod in running.items()]
+        answers = await pull(session, [(uid, address) for uid, address in addresses if address])
+        memory = self.controller.memory
+        for uid, progress in answers.items():
+            if memory.progress.get(uid) != progress:
+                self.controller.concern("Pod", running[uid])
+        memory.progress = {uid: known for uid, known in memory.progress.items() if uid in running} | answers
+
+    async def _until_stopped(self, waiting: object) -> bool:
+        """Await something unless stopped first; whether it ended by itself."""
+        task, stop = asyncio.ensure_future(waiting), asyncio.create_task(self._stop.wait())  # type: ignore[call-overload]
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            return False
+        task.result()
+        return True
+
+    def _alive(self) -> bool:
+        idle = len(self.controller.queue) == 0
+        return not self.leading or idle or time.monotonic() - self.controller.last_progress < STUCK_SECONDS
+
+    def _elector(self) -> Elector:
+        api = KubeLease(self.kube, self.settings.namespace, LEASE_NAME)
+        return Elector(api, LEASE_NAME, self.settings.identity, LeaseTiming(), time.monotonic)
+
+
+async def _quietly(action: object) -> None:
+    try:
+        await action  # type: ignore[misc]
+    except (*UNREACHABLE, KubeError, RuntimeError) as error:
+        log.warning("%s", error)
+
+
+async def run_operator() -> int:
+    """Run an operator with the settings of the environment; returns the exit code."""
+    identity = f"{socket.gethostname()}-{os.getpid()}"
+    settings = Settings.from_environment(os.environ, identity)
+    kube = await Kube.connect_default()
+    operator = Operator(kube, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, operator.stop)
+    try:
+        return await operator.run()
+    finally:
+        await kube.close()

@@ -1,0 +1,234 @@
+"""The operator's heart: keys from the queue, worlds from the cache, decisions from the core, actions to the API."""
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from evalfleet import conditions as cond
+from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
+from evalfleet.cache import Cache, Key, key_of
+from evalfleet.conditions import Condition
+from evalfleet.events import EventRecorder
+from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
+from evalfleet.observe import Memory, Observer
+from evalfleet.reconcile.evaluationjob.reconcile import decide
+from evalfleet.reconcile.evaluationjob.terminal import stamp
+from evalfleet.reconcile.evaluationjob.world import World as JobWorld
+from evalfleet.reconcile.fleet.reconcile import Decide, reconcile
+from evalfleet.reconcile.fleet.status import policy_status
+from evalfleet.reconcile.fleet.world import World as FleetWorld
+from evalfleet.reconcile.steps import Action, Create, Delete
+from evalfleet.resources import collection_path, object_path
+from evalfleet.settings import Settings
+from evalfleet.telemetry import Telemetry
+from evalfleet.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+FLEET_TICK_SECONDS = 1.0
+PROGRESS_WRITE_SECONDS = 10.0
+
+
+class Controller:
+    """Reconciles keys: EvaluationJobs one by one, ScalingPolicies with all their jobs together."""
+
+    def __init__(self, kube: Kube, settings: Settings, telemetry: Telemetry, decide_fleet: Decide) -> None:
+        self.kube = kube
+        self.settings = settings
+        self.telemetry = telemetry
+        self.cache = Cache()
+        self.memory = Memory()
+        self.observer = Observer(self.cache, self.memory, settings)
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.events = EventRecorder(kube, "evalfleet", settings.identity)
+        self.last_progress = time.monotonic()
+        self._decide_fleet = decide_fleet
+        self._written: dict[Key, float] = {}
+
+    # In: what the API server tells
+
+    def deliver(self, kind: str, event_type: str | None, body: Mapping[str, Any]) -> None:
+        """One watch event: keep it and queue what it concerns."""
+        self.telemetry.watch_events.labels(kind).inc()
+        changed = self.cache.remove(kind, body) if event_type == "DELETED" else self.cache.put(kind, body)
+        if changed:
+            self.concern(kind, body)
+
+    def concern(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Queue the EvaluationJob and the policy that an object belongs to."""
+        namespace = str(body["metadata"].get("namespace") or "")
+        if kind == "EvaluationJob":
+            self.queue.add(key_of(kind, body))
+            self.queue.add(self.observer.policy_key(body))
+        elif kind == "ScalingPolicy":
+            self.queue.add(key_of(kind, body))
+            for job in self.cache.of_kind("EvaluationJob", namespace):
+                if self.observer.policy_key(job) == key_of(kind, body):
+                    self.queue.add(key_of("EvaluationJob", job))
+        else:
+            run = (body["metadata"].get("labels") or {}).get(LABEL_RUN)
+            for job in self.cache.of_kind("EvaluationJob", namespace):
+                if job["metadata"]["uid"] == run:
+                    self.concern("EvaluationJob", job)
+
+    # The loop
+
+    async def work(self) -> None:
+        """Process keys for ever; an error concerns its key alone and comes back with back-off."""
+        while True:
+            key = await self.queue.get()
+            started = time.monotonic()
+            result = "success"
+            try:
+                await self._reconcile(key)
+                self.queue.forget(key)
+            except (*UNREACHABLE, KubeError) as error:
+                result = "retry"
+                log.warning("%s %s/%s: %s; again in %.1f s", *_words(key), error, self.queue.retry(key))
+            except Exception:
+                result = "error"
+                log.exception("%s %s/%s: again in %.1f s", *_words(key), self.queue.retry(key))
+            finally:
+                self.queue.done(key)
+                self.last_progress = time.monotonic()
+                self.telemetry.queue_depth.set(len(self.queue))
+                self.telemetry.reconciles.labels(key.kind, result).inc()
+                self.telemetry.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)
+
+    async def _reconcile(self, key: Key) -> None:
+        if key.kind == "EvaluationJob":
+            await self._reconcile_job(key)
+        else:
+            await self._reconcile_fleet(key)
+
+    async def _reconcile_job(self, key: Key) -> None:
+        now = datetime.now(UTC)
+        world = self.observer.job_world(key, now)
+        if world is None:
+            self._written.pop(key, None)
+            return
+        step = decide(world)
+        await self._apply(step.actions)
+        await self._write_status(key, world, step.conditions, step.status)
+        if step.requeue_seconds is not None:
+            self.queue.add_after(key, step.requeue_seconds)
+
+    async def _reconcile_fleet(self, key: Key) -> None:
+        now = datetime.now(UTC)
+        worlds = self._jobs_of(key, now)
+        world = FleetWorld(now, self.observer.policy(key.namespace, key.name), worlds)
+        outcome = reconcile(world, self._decide_fleet)
+        await self._apply(outcome.actions)
+        for uid, verdict in outcome.verdicts.items():
+            if self.memory.verdicts.get(uid) != verdict:
+                self.memory.verdicts[uid] = verdict
+                self.queue.add(Key("EvaluationJob", worlds[uid].identity.namespace, worlds[uid].identity.name))
+        if world.policy is not None:
+            await self._write_policy_status(key, world, outcome.decision.reason, outcome.decision.message)
+        if outcome.verdicts:
+            self.queue.add_after(key, FLEET_TICK_SECONDS)
+
+    def _jobs_of(self, policy: Key, now: datetime) -> dict[str, JobWorld]:
+        worlds: dict[str, JobWorld] = {}
+        for body in self.cache.of_kind("EvaluationJob", policy.namespace):
+            if self.observer.policy_key(body) != policy:
+                continue
+            world = self.observer.job_world(key_of("EvaluationJob", body), now)
+            if world is not None:
+                worlds[world.identity.uid] = world
+        return worlds
+
+    # Out: actions and status
+
+    async def _apply(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            if isinstance(action, Create):
+                await self._create(dict(action.body))
+            else:
+                await self._delete(action)
+
+    async def _create(self, body: dict[str, Any]) -> None:
+        """Create if absent; an object of another owner under our name is an error that names it."""
+        kind, key = str(body["kind"]), key_of(str(body["kind"]), body)
+        try:
+            created = await self.kube.create(collection_path(kind, key.namespace), body)
+        except KubeError as error:
+            if error.status != 409:
+                raise
+            created = await self.kube.get(object_path(key))
+        created.setdefault("kind", kind)
+        labels = body["metadata"].get("labels") or {}
+        if labels.get(LABEL_ROLE) == "work":
+            uid, slot, generation = labels[LABEL_RUN], int(labels[LABEL_SLOT]), int(key.name.rsplit("-", 1)[-1])
+            self.memory.generations[uid, slot] = max(generation, self.memory.generations.get((uid, slot), 0))
+            self.telemetry.worker_starts.labels(labels.get(LABEL_POOL, "")).inc()
+        self.cache.put(kind, created)
+
+    async def _delete(self, action: Delete) -> None:
+        key = Key(action.kind, action.namespace, action.name)
+        await self.kube.delete(object_path(key), uid=action.uid, propagation="Background")
+        self.cache.mark_deleting(key, stamp(datetime.now(UTC)))
+        if action.kind == "Job":
+            self.telemetry.worker_stops.inc()
+
+    async def _write_status(
+        self, key: Key, world: JobWorld, stated: tuple[Condition, ...], members: Mapping[str, Any]
+    ) -> None:
+        before = dict(world.status)
+        if not stated and not members:
+            return
+        conditions = cond.merge(before.get("conditions") or [], stated, world.generation, stamp(world.now))
+        after = {**before, **members, "conditions": conditions}
+        if not self._worth_writing(key, before, after):
+            return
+        patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
+        self.telemetry.status_writes.inc()
+        self._written[key] = time.monotonic()
+        self.cache.put("EvaluationJob", patched)
+        self.queue.add(self.observer.policy_key(patched))
+        await self._post_changes(patched, before.get("conditions") or [], stated)
+
+    def _worth_writing(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        """Changed conditions are written at once, bare progress at most every 10 s or 1 %."""
+        if before == after:
+            return False
+        if _without_progress(before) != _without_progress(after):
+            return True
+        percent = [(status.get("progress") or {}).get("percent") for status in (before, after)]
+        waited = time.monotonic() - self._written.get(key, float("-inf")) >= PROGRESS_WRITE_SECONDS
+        return percent[0] != percent[1] or waited
+
+    async def _post_changes(self, body: Any, before: list[Any], stated: tuple[Condition, ...]) -> None:
+        old = {str(c.get("type")): (c.get("status"), c.get("reason")) for c in before}
+        for condition in stated:
+            if condition.type in ("Ready", "Reconciling", "Stalled"):
+                continue  # summaries of the other conditions
+            if old.get(condition.type) != (condition.status, condition.reason):
+                bad = condition.type == "Failed" or (condition.type == "OnTime" and condition.status == "False")
+                await self.events.post(body, "Warning" if bad else "Normal", condition.reason, condition.message)
+
+    async def _write_policy_status(self, key: Key, world: FleetWorld, reason: str, message: str) -> None:
+        body = self.cache.get(key)
+        if body is None:
+            return
+        before = dict(body.get("status") or {})
+        after = policy_status(world, before, int(body["metadata"].get("generation") or 0), (reason, message))
+        if before != after:
+            patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
+            self.telemetry.status_writes.inc()
+            self.cache.put("ScalingPolicy", patched)
+
+
+def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a status whose change cannot wait."""
+    kept = {name: value for name, value in status.items() if name not in ("progress", "cost")}
+    kept["conditions"] = [
+        {name: value for name, value in c.items() if name != "message"} for c in status.get("conditions") or []
+    ]
+    return kept
+
+
+def _words(key: Key) -> tuple[str, str, str]:
+    return key.kind, key.namespace, key.name

@@ -1,0 +1,26 @@
+"""Where the kinds that the operator handles live in the API. Pure."""
+
+from evalfleet.api.wire import API_VERSION
+from evalfleet.cache import Key
+
+GROUPS = {
+    "EvaluationJob": (f"apis/{API_VERSION}", "evaluationjobs"),
+    "ScalingPolicy": (f"apis/{API_VERSION}", "scalingpolicies"),
+    "Job": ("apis/batch/v1", "jobs"),
+    "Pod": ("api/v1", "pods"),
+    "ConfigMap": ("api/v1", "configmaps"),
+}
+WATCHED = ("ScalingPolicy", "EvaluationJob", "Job", "Pod")
+CHILDREN = ("Job", "Pod")
+"""Kinds that are watched and listed by our label only."""
+
+
+def collection_path(kind: str, namespace: str | None) -> str:
+    """The path of a kind, in a namespace or everywhere."""
+    group, plural = GROUPS[kind]
+    return f"/{group}/namespaces/{namespace}/{plural}" if namespace else f"/{group}/{plural}"
+
+
+def object_path(key: Key) -> str:
+    """The path of one object."""
+    return f"{collection_path(key.kind, key.namespace)}/{key.name}"
