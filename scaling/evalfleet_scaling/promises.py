@@ -64,36 +64,53 @@ class Shares:
 
 def minimum_satisfactory_shares(promises: Promises, quota: float, start: float = 0.0) -> Shares:
     """Fill the promises into `quota` workers from `start` seconds on."""
-    count = len(promises)
-    flat = _uncontended(promises, quota, start)
-    if flat is not None:
-        return flat
+    if len(promises) == 0:
+        return Shares(promises.work, promises.work, promises.work)
     order = promises.edf()
-    fill = _Fill(quota, start)
-    columns = (getattr(promises, name)[order].tolist() for name in Promises.__slots__)
-    rows = [fill.place(row) for row in zip(*columns, strict=True)]
-    filled = np.array(rows, dtype=np.float64).reshape(count, 3)
+    ordered = promises.take(order)
+    filled = _unsaturated(ordered, quota, start)
+    if filled is None:
+        fill = _Fill(quota, start)
+        columns = (getattr(ordered, name).tolist() for name in Promises.__slots__)
+        filled = np.array([fill.place(row) for row in zip(*columns, strict=True)], dtype=np.float64)
     result = np.empty_like(filled)
     result[order] = filled
     return Shares(result[:, 0], result[:, 1], result[:, 2])
 
 
-def _uncontended(promises: Promises, quota: float, start: float) -> Shares | None:
-    """The answer without a fill when everybody's full width fits into the quota at once; None otherwise."""
-    if promises.width.sum() > quota:
-        return None
-    seconds = np.maximum(promises.deadline - start, 0.0)
+def _unsaturated(promises: Promises, quota: float, start: float) -> FloatArray | None:
+    """The fill in one array step where no segment of time is ever exhausted; None otherwise.
+
+    Rows sorted by deadline; returns columns workers, residual, effective seconds. With N_i the workers taken by the
+    first i promises, promise j finds quota + N_i - N_j free in the segment of time that ends with deadline i.
+    """
+    end = np.maximum(promises.deadline, start)
+    seconds = end - start
     work = np.where(promises.work > 0, promises.work + promises.running_delay, 0.0)
+    workers = _flat_workers(promises, work, seconds)
+    taken = np.minimum(workers, promises.width).cumsum()
+    if taken[-1] > quota:
+        return None
+    before = np.concatenate([[0.0], taken[:-1]])
+    begins = np.concatenate([[start], end[:-1]])
+    area = np.concatenate([[0.0], ((end - begins) * (quota + before)).cumsum()])
+    enough = np.searchsorted(before, promises.width - quota + before, side="left")
+    enough = np.minimum(enough, np.arange(len(end)))
+    effective = (area[enough] - before * (begins[enough] - start)) / promises.width + (end - begins[enough])
+    short = workers > promises.width + ROUNDING
+    overhead = np.maximum(promises.width - promises.running, 0.0) * promises.start_cost
+    residual = np.clip(work + overhead - effective * promises.width, 0.0, work)
+    return np.column_stack([np.where(short, promises.width, workers), np.where(short, residual, 0.0), effective])
+
+
+def _flat_workers(promises: Promises, work: FloatArray, seconds: FloatArray) -> FloatArray:
+    """Workers that finish exactly at the deadline at a constant share; inf where none do."""
+    useful = seconds - promises.start_cost
     with np.errstate(divide="ignore", invalid="ignore"):
         simple = np.where(work > 0, work / seconds, 0.0)
-        useful = seconds - promises.start_cost
         started = (work - promises.running * promises.start_cost) / useful
     workers = np.where(simple <= promises.running, simple, np.where(useful > 0, started, inf))
-    workers = np.maximum(workers, 0.0)
-    short = workers > promises.width + ROUNDING
-    overhead = np.maximum(promises.width - promises.running, 0) * promises.start_cost
-    residual = np.clip(work + overhead - seconds * promises.width, 0.0, work)
-    return Shares(np.where(short, promises.width, workers), np.where(short, residual, 0.0), seconds)
+    return np.maximum(workers, 0.0)
 
 
 class _Fill:

@@ -30,8 +30,10 @@ NONE = promises()
         ([(8, 8, 1)], 8, True),
         ([(8, 8, 1)], 7, False),
         ([(8, 4, 1)], 8, False),  # too narrow
-        ([(4, 8, 1), (4, 8, 1)], 8, True),
-        ([(4, 8, 1), (5, 8, 1)], 8, False),
+        ([(4, 4, 1), (4, 4, 1)], 8, True),
+        ([(4, 8, 1), (3.5, 8, 1)], 8, True),
+        ([(4, 8, 1), (4, 8, 1)], 8, False),  # sharing workers costs something
+        ([(4, 4, 1), (5, 4, 1)], 8, False),
         ([(100, 10, 20), (8, 8, 1)], 10, True),  # the long job steps back for an hour
         ([(100, 10, 10), (1, 1, 1)], 10, False),
         ([(0, 1, 1)], 1, True),

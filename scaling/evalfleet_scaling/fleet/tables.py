@@ -1,0 +1,293 @@
+"""The snapshot as arrays: one row a job, a pool or a worker. Built once per decision, never changed after."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import inf, nan
+
+import numpy as np
+
+from evalfleet_scaling.arrays import BoolArray, FloatArray, IntArray
+from evalfleet_scaling.model import (
+    CapacityType,
+    FleetSnapshot,
+    Job,
+    OnConflict,
+    OnInfeasible,
+    Pool,
+    PoolObservation,
+    Worker,
+    WorkerState,
+)
+
+_LARGEST_WORK = 1e15  # GPU-seconds; keeps products finite
+_FOREVER = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTable:
+    """Z pools. Guarantees rest on the *firm* ones: on-demand, or where there is none every pool that is not spot.
+
+    Reserved and local machines beside on-demand are used like spot, cheapest first: nothing is promised on them,
+    because their number is fixed and others may use them.
+    """
+
+    names: tuple[str, ...]
+    price: FloatArray  # [Z] per worker and hour, now
+    throughput: FloatArray  # [Z]
+    is_spot: BoolArray  # [Z] not firm
+    max_workers: IntArray  # [Z]
+    used: IntArray  # [Z]
+    room: IntArray  # [Z] additional workers that may be started now
+    startup: FloatArray  # [Z] planned (p95)
+    lifetime: FloatArray  # [Z]
+    offered_since: FloatArray  # [Z] clock time
+    launches: FloatArray  # [Z]
+    launch_failures: FloatArray  # [Z]
+    firm: IntArray  # columns, best first
+    spot: IntArray  # columns, best first
+
+    @property
+    def fallback(self) -> int:
+        """The pool that guarantees rest on first; the first pool when none can carry a guarantee."""
+        return int(self.firm[0]) if len(self.firm) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobTable:
+    """J jobs in the order of the snapshot. Work is in seconds of a worker of the fallback pool."""
+
+    jobs: tuple[Job, ...]
+    work: FloatArray
+    work_total: FloatArray
+    width: IntArray  # most workers that can ever run at once
+    min_workers: IntArray
+    left: FloatArray  # seconds until the deadline; inf without one
+    elapsed: FloatArray  # since admission
+    waited: FloatArray  # since it last had a worker, else since submission
+    submitted: FloatArray
+    priority: FloatArray
+    has_queue_wait: BoolArray
+    queue_left: FloatArray  # seconds until the queue-wait SLA ends; inf without one or once met
+    max_cost: FloatArray  # inf without a budget
+    spent: FloatArray
+    budget_wins: BoolArray  # onConflict: Budget
+    run_anyway: BoolArray
+    best_effort: BoolArray
+    suspended: BoolArray
+    was_admitted: BoolArray
+    was_critical: BoolArray
+    submitter: IntArray
+    allowed: BoolArray | None  # [J, Z]; None: every pool for every job
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTable:
+    """Workers sorted by job, the ones to keep first; `position` is the slot column, compact from 0 within a job."""
+
+    workers: tuple[Worker, ...]
+    job: IntArray
+    pool: IntArray
+    position: IntArray
+    startup_left: FloatArray
+    age: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything a decision reads."""
+
+    snapshot: FleetSnapshot
+    pools: PoolTable
+    jobs: JobTable
+    workers: WorkerTable
+    quota: float  # workers that guarantees may rest on
+
+    @property
+    def now(self) -> float:
+        """Clock time of the decision [s]."""
+        return self.snapshot.now_seconds
+
+    @property
+    def tick(self) -> float:
+        """Longest time until the next decision [s]."""
+        return max(self.snapshot.decision_period_seconds, 1.0)
+
+
+def read_fleet(snapshot: FleetSnapshot) -> Fleet:
+    """Tables of a snapshot."""
+    worker_job, worker_pool = _worker_indices(snapshot)
+    pools = _read_pools(snapshot, worker_pool)
+    jobs = _read_jobs(snapshot, pools)
+    workers = _read_workers(snapshot, worker_job, worker_pool)
+    return Fleet(snapshot, pools, jobs, workers, _quota(snapshot, pools))
+
+
+def _quota(snapshot: FleetSnapshot, pools: PoolTable) -> float:
+    """Workers that guarantees may rest on: firm machines within quota, worker limit and money per hour."""
+    limits = snapshot.limits
+    quota = float(pools.max_workers[pools.firm].sum())
+    for most in (limits.on_demand_quota_workers, limits.max_workers):
+        quota = quota if most is None else min(quota, float(most))
+    price = float(pools.price[pools.fallback])
+    if limits.max_cost_per_hour is not None and price > 0:
+        quota = min(quota, float(limits.max_cost_per_hour) / price // 1)
+    return quota
+
+
+def _worker_indices(snapshot: FleetSnapshot) -> tuple[IntArray, IntArray]:
+    job_index = {job.name: row for row, job in enumerate(snapshot.jobs)}
+    pool_index = {pool.name: column for column, pool in enumerate(snapshot.pools)}
+    return (
+        _integers(job_index[worker.job_name] for worker in snapshot.workers),
+        _integers(pool_index[worker.pool_name] for worker in snapshot.workers),
+    )
+
+
+def _read_pools(snapshot: FleetSnapshot, worker_pool: IntArray) -> PoolTable:
+    pools = snapshot.pools
+    seen = {observation.pool_name: observation for observation in snapshot.observations}
+    observed = [seen.get(pool.name) or PoolObservation(pool.name) for pool in pools]
+    used = np.bincount(worker_pool, minlength=len(pools)).astype(np.int64)
+    price = np.array([float(_price(pool, seen)) for pool, seen in zip(pools, observed, strict=True)])
+    throughput = np.array([pool.relative_throughput for pool in pools])
+    is_spot = ~_firm(pools)
+    max_workers = _integers(pool.max_workers for pool in pools)
+    free = np.maximum(max_workers - used, 0)
+    room = _integers(_room(*row, snapshot.now_seconds) for row in zip(pools, observed, free.tolist(), strict=True))
+    # Larger priority first, then price per unit of work, then the order of the policy.
+    order = np.lexsort((price / throughput, -np.array([pool.priority for pool in pools])))
+    return PoolTable(
+        names=tuple(pool.name for pool in pools),
+        price=price,
+        throughput=throughput,
+        is_spot=is_spot,
+        max_workers=max_workers,
+        used=used,
+        room=room,
+        startup=np.array([_startup(*row) for row in zip(pools, observed, strict=True)]),
+        lifetime=_floats((item.expected_lifetime_seconds for item in observed), inf),
+        offered_since=_floats((item.offered_since_seconds for item in observed), snapshot.now_seconds),
+        launches=np.array([float(item.launches) for item in observed]),
+        launch_failures=np.array([float(item.launch_failures) for item in observed]),
+        firm=order[~is_spot[order] & (max_workers[order] > 0)],
+        spot=order[is_spot[order]],
+    )
+
+
+def _firm(pools: Sequence[Pool]) -> BoolArray:
+    on_demand = np.array([pool.capacity_type is CapacityType.ON_DEMAND and pool.max_workers > 0 for pool in pools])
+    return on_demand if on_demand.any() else np.array([not pool.is_spot for pool in pools])
+
+
+def _price(pool: Pool, observed: PoolObservation) -> Decimal:
+    return pool.price_per_hour if observed.price_per_hour is None else observed.price_per_hour
+
+
+def _startup(pool: Pool, observed: PoolObservation) -> float:
+    known = observed.startup_p95_seconds
+    return pool.expected_startup_seconds if known is None else known
+
+
+def _room(pool: Pool, observed: PoolObservation, free: int, now: float) -> int:
+    """Workers that may be started: what is offered, else one probe of a spot pool, else the size of the pool.
+
+    The size, not what is free of it: workers may go in the same decision, and the total is limited anyway.
+    """
+    if observed.cool_down_until_seconds is not None and observed.cool_down_until_seconds > now:
+        return 0
+    if observed.offered_workers is not None:
+        return min(observed.offered_workers, free if pool.is_spot else pool.max_workers)
+    return min(free, 1) if pool.is_spot else pool.max_workers
+
+
+def _read_jobs(snapshot: FleetSnapshot, pools: PoolTable) -> JobTable:
+    jobs, now = snapshot.jobs, snapshot.now_seconds
+    rate = float(pools.throughput[pools.fallback])
+    everywhere = int(pools.max_workers.sum())
+    critical = snapshot.memory.critical
+    submitters: dict[str, int] = {}
+    submitted = np.array([job.submitted_seconds for job in jobs])
+    admitted = _floats((job.admitted_seconds for job in jobs), now)
+    served = np.fmax(_floats((job.last_served_seconds for job in jobs), nan), submitted)
+    waits = _floats((_open_queue_wait(job) for job in jobs), inf)
+    return JobTable(
+        jobs=jobs,
+        work=_work(jobs, lambda job: job.work_left_gpu_seconds) / rate,
+        work_total=_work(jobs, lambda job: job.total_work_gpu_seconds) / rate,
+        width=_integers(min(job.max_workers, max(everywhere, 1)) for job in jobs),
+        min_workers=_integers(min(job.min_workers, everywhere) for job in jobs),
+        left=_left(jobs, now),
+        elapsed=np.clip(now - admitted, 0.0, _FOREVER),
+        waited=np.clip(now - np.where(np.isfinite(served), served, now), 0.0, _FOREVER),
+        submitted=submitted,
+        priority=np.array([float(job.priority) for job in jobs]),
+        has_queue_wait=_booleans(job.queue_wait_seconds is not None for job in jobs),
+        queue_left=submitted + waits - now,
+        max_cost=_floats((None if job.budget is None else float(job.budget.max_cost) for job in jobs), inf),
+        spent=np.array([float(job.spent) for job in jobs]),
+        budget_wins=_booleans(job.budget is not None and job.budget.on_conflict is OnConflict.BUDGET for job in jobs),
+        run_anyway=_booleans(job.on_infeasible is OnInfeasible.RUN_ANYWAY for job in jobs),
+        best_effort=_booleans(job.best_effort for job in jobs),
+        suspended=_booleans(job.suspended for job in jobs),
+        was_admitted=_booleans(job.admitted_seconds is not None for job in jobs),
+        was_critical=_booleans(job.name in critical for job in jobs),
+        submitter=_integers(submitters.setdefault(job.submitter, len(submitters)) for job in jobs),
+        allowed=_allowed(jobs, pools.names),
+    )
+
+
+def _left(jobs: Sequence[Job], now: float) -> FloatArray:
+    left = _floats((job.deadline_seconds for job in jobs), inf) - now
+    return np.where(np.isinf(left), inf, np.clip(left, -_FOREVER, _FOREVER))
+
+
+def _open_queue_wait(job: Job) -> float | None:
+    return job.queue_wait_seconds if job.first_ready_seconds is None else None
+
+
+def _work(jobs: Sequence[Job], read: Callable[[Job], float]) -> FloatArray:
+    return np.clip(np.array([read(job) for job in jobs], dtype=np.float64), 0.0, _LARGEST_WORK)
+
+
+def _allowed(jobs: Sequence[Job], names: tuple[str, ...]) -> BoolArray | None:
+    if all(job.allowed_pools is None for job in jobs):
+        return None
+    rows = [[job.allowed_pools is None or name in job.allowed_pools for name in names] for job in jobs]
+    return np.array(rows, dtype=np.bool_)
+
+
+def _read_workers(snapshot: FleetSnapshot, job: IntArray, pool: IntArray) -> WorkerTable:
+    """Keep ready and old workers first: they are the last to go when a job becomes narrower."""
+    workers = snapshot.workers
+    startup = np.array([_startup_left(worker) for worker in workers], dtype=np.float64)
+    age = np.array([worker.age_seconds for worker in workers], dtype=np.float64)
+    order = np.lexsort((-age, startup, job))
+    job = job[order]
+    first = np.searchsorted(job, job, side="left")
+    return WorkerTable(
+        workers=tuple(workers[row] for row in order.tolist()),
+        job=job,
+        pool=pool[order],
+        position=np.arange(len(workers)) - first,
+        startup_left=startup[order],
+        age=age[order],
+    )
+
+
+def _startup_left(worker: Worker) -> float:
+    if worker.state is WorkerState.READY:
+        return 0.0
+    return max(worker.startup_left_seconds, 1.0)  # late, but not ready: it still needs a moment
+
+
+def _floats(values: Iterable[float | None], missing: float) -> FloatArray:
+    return np.array([missing if value is None else value for value in values], dtype=np.float64)
+
+
+def _integers(values: Iterable[int]) -> IntArray:
+    return np.fromiter(values, dtype=np.int64)
+
+
+def _booleans(values: Iterable[bool]) -> BoolArray:
+    return np.fromiter(values, dtype=np.bool_)
