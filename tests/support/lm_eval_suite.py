@@ -15,8 +15,19 @@ from evalfleet_worker.protocol import EvaluationSpec, FinishReport, LmEvalSpec, 
 from evalfleet_worker.requests import Answer, Engine
 from evalfleet_worker.store.run_store import RunStore
 
-WORDS = tuple(
-    ["river", "stone", "cloud", "light", "garden", "winter", "paper", "silver", "window", "mountain", "bread", "song"]
+WORDS = (
+    "river",
+    "stone",
+    "cloud",
+    "light",
+    "garden",
+    "winter",
+    "paper",
+    "silver",
+    "window",
+    "mountain",
+    "bread",
+    "sun",
 )
 CHAT = (
     "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>\n{% endfor %}"

@@ -8,7 +8,7 @@ from evalfleet_worker.harness.interface import UNPLACED, HarnessContext, Harness
 from evalfleet_worker.harness.lm_eval.documents import DocumentStore, documents_of_tasks
 from evalfleet_worker.harness.lm_eval.generation import canonical, normalized
 from evalfleet_worker.harness.lm_eval.publish import published
-from evalfleet_worker.harness.lm_eval.sandbox import sandbox_templates
+from evalfleet_worker.harness.lm_eval.sandbox import refuse_hub_metrics, sandbox_templates
 from evalfleet_worker.harness.lm_eval.tasks import (
     LoadedTasks,
     build_requests,
@@ -61,6 +61,7 @@ def _record(spec: LmEvalSpec, context: HarnessContext) -> tuple[LoadedTasks, dic
     from evalfleet_worker.harness.lm_eval.models import PromptModel
 
     sandbox_templates()
+    refuse_hub_metrics()
     loaded = load_tasks(spec, context.run)
     build_requests(loaded, spec, PromptModel(context.encoder))
     return loaded, calls(loaded)

@@ -1,4 +1,4 @@
-"""Task templates are code: render them in Jinja's sandbox.
+"""Task configs are code: templates render in Jinja's sandbox, and only lm-eval's own metrics run.
 
 lm-eval renders `doc_to_text` and its kind in an unsandboxed environment, in which
 `{{ cycler.__init__.__globals__.os.popen('...').read() }}` runs a command. The environment is replaced before a
@@ -9,6 +9,8 @@ from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from evalfleet_worker.protocol import FailureReason, RunError
+
 
 def sandbox_templates() -> None:
     """Replace lm-eval's Jinja environment by an immutable sandbox with the same filters and settings."""
@@ -16,6 +18,23 @@ def sandbox_templates() -> None:
 
     if not isinstance(lm_eval.utils.env, ImmutableSandboxedEnvironment):
         lm_eval.utils.env = _sandboxed(lm_eval.utils.env)
+
+
+def refuse_hub_metrics() -> None:
+    """Let lm-eval use its own metrics only: a name it does not know it would download, as code, and run."""
+    import lm_eval.api.task as tasks
+    from lm_eval.api.registry import get_metric, metric_registry
+
+    def built_in(name: str, hf_evaluate_metric: bool = False) -> Any:
+        if hf_evaluate_metric or name not in metric_registry:
+            raise RunError(
+                FailureReason.UNSUPPORTED_TASK,
+                f"metric {name!r} is not built into lm-eval; metrics of the `evaluate` hub are downloaded code and are "
+                f"not run. Built in: {', '.join(sorted(metric_registry))}",
+            )
+        return get_metric(name)
+
+    tasks.get_metric = built_in
 
 
 def _sandboxed(original: Any) -> ImmutableSandboxedEnvironment:

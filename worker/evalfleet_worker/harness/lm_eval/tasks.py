@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,13 +157,20 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 def _load_error(spec: LmEvalSpec, error: Exception) -> RunError:
     name = spec.task or (spec.task_config or {}).get("task") or (spec.task_config or {}).get("group")
-    text = f"{type(error).__name__}: {error}".strip()
+    text = " / ".join(f"{type(cause).__name__}: {cause}" for cause in _causes(error))
     kind = type(error).__module__ + "." + type(error).__name__
     if isinstance(error, OSError) or kind.startswith(("datasets.", "huggingface_hub.", "pyarrow.")):
         return RunError(FailureReason.DATASET_UNREADABLE, f"task {name!r}: its data cannot be read: {text}")
     if isinstance(error, KeyError) and "not a registered" in str(error):
         return RunError(FailureReason.INVALID_TASK, f"there is no lm-eval task, group or tag called {name!r}")
     return RunError(FailureReason.INVALID_TASK, f"task {name!r}: {text}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from: `datasets` says what is wrong in the last one."""
+    yield error
+    if error.__cause__ is not None:
+        yield from _causes(error.__cause__)
 
 
 def _check_task(name: str, task: Any, run: RunSpec) -> None:
