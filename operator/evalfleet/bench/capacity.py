@@ -35,7 +35,7 @@ class Size:
     """How much to compute: windows per pool, of these how many with the slower bound of several pools."""
 
     starts: int = 300
-    region_starts: int = 100
+    region_starts: int = 60
     quick: bool = False
 
 
@@ -65,17 +65,16 @@ class Cell:
     bound: np.ndarray
 
 
-def capacity_rows(folder: Path | None, size: Size = FULL, progress: Progress | None = None) -> list[Row]:
-    """All rows of all tables; `progress` is told what is computed next."""
+def capacity_rows(folder: Path | None, size: Size = FULL, progress: Progress | None = None) -> Iterator[list[Row]]:
+    """Rows of all tables, cell by cell; `progress` is told what is computed next."""
     tell = progress or (lambda _: None)
-    rows: list[Row] = []
     for name, traces in _groups(folder, size).items():
         for cell in _cells(name, traces, size):
             tell(f"{cell.table} {cell.pool}, deadline {cell.job.deadline_ratio:.2f}x, width {cell.job.width_factor}x")
-            rows += [_row(cell, strategy) for strategy in STRATEGIES.values()]
+            rows = [_row(cell, strategy) for strategy in STRATEGIES.values()]
             if cell.table == "shardable":
                 rows += [_fault_row(cell, label, faults) for label, faults in FAULTS.items()]
-    return rows
+            yield rows
 
 
 def extra_tables() -> list[Callable[[Path | None, bool], list[Row]]]:
@@ -137,7 +136,7 @@ def _single_slot_cells(name: str, traces: Sequence[SpotTrace], size: Size) -> It
 def _shares(size: Size, delay: float) -> tuple[float, ...]:
     if size.quick:
         return (0.9,)
-    return SINGLE_SLOT_SHARES if delay == 720.0 else (0.9, 0.7, 0.5)
+    return SINGLE_SLOT_SHARES if delay == 720.0 else (0.9, 0.7)
 
 
 def _single_slot_region_cells(name: str, traces: Sequence[SpotTrace], size: Size) -> Iterator[Cell]:

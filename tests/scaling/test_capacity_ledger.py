@@ -1,0 +1,123 @@
+"""The ledger keeps its promise: no missed deadline against any spot behaviour while on-demand can be obtained."""
+
+import numpy as np
+import pytest
+from capacity_worlds import FIRM, HOUR, SPOT, scenario, view
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalfleet_scaling.capacity.elastic_auto import ElasticAuto
+from evalfleet_scaling.capacity.ledger import LedgerSettings, slack_now
+from evalfleet_scaling.capacity.rate import rate_lower_bound
+from evalfleet_scaling.capacity.registry import STRATEGIES
+from evalfleet_scaling.capacity.slack_ledger import SlackLedger
+from evalfleet_scaling.errors import ScalingInputError
+from evalfleet_scaling.model import StrategyName
+from evalfleet_scaling.simulate.replay import replay
+from evalfleet_scaling.simulate.scenario import Faults
+
+PLAIN = LedgerSettings(reserve=0.0)
+GUARANTEEING = [
+    STRATEGIES[name]
+    for name in (
+        StrategyName.ELASTIC_AUTO,
+        StrategyName.SLACK_LEDGER,
+        StrategyName.ELASTIC_RULE,
+        StrategyName.GREEDY,
+        StrategyName.UNIFORM_PROGRESS,
+        StrategyName.UTILITY,
+        StrategyName.STATIC_MIX,
+        StrategyName.SPOT_HEDGE,
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("slots", "startup_left", "expected"),
+    [
+        ([FIRM], [0.0], 3600.0),
+        ([FIRM], [400.0], 3200.0),
+        ([SPOT], [0.0], 3000.0),  # lost at once: one start-up
+        ([SPOT], [400.0], 2600.0),  # lost when it would be ready
+        (None, None, 2700.0),  # one tick and one start-up
+    ],
+)
+def test_slack_is_the_worst_case_of_each_slot(slots, startup_left, expected):
+    state = view(slots, width=1, left=HOUR, work=0.0, startup_left=startup_left)
+    assert slack_now(state, PLAIN)[0] == pytest.approx(expected)
+
+
+def test_slack_of_a_slot_is_never_negative():
+    assert slack_now(view(width=4, left=60.0, work=0.0), PLAIN)[0] == 0.0
+
+
+def test_failed_launches_enlarge_the_margin_and_successes_shrink_it():
+    settings_ = ElasticAuto().settings
+    unknown, good, bad = (slack_now(view(launches=n, failures=f), settings_)[0] for n, f in ((0, 0), (40, 0), (40, 20)))
+    assert bad < unknown < good
+
+
+@given(
+    outages=st.lists(st.integers(0, 3), min_size=30, max_size=60),
+    width=st.integers(1, 3),
+    tightness=st.floats(0.3, 1.0),
+    startup=st.sampled_from([0.0, 200.0, 300.0, 700.0]),
+)
+@settings(max_examples=25, deadline=None)
+def test_no_deadline_is_missed_whatever_spot_does(outages, width, tightness, startup):
+    """Assumptions of the guarantee: on-demand within d, the planned rate, a deadline that was feasible at admission."""
+    tick = 300.0
+    feasible = width * (len(outages) * tick - tick - 4 * startup)
+    if feasible <= 0:
+        return
+    world = scenario(np.array(outages), work=tightness * feasible, width=width, tick=tick, startup=startup)
+    for strategy in GUARANTEEING:
+        assert replay(world, strategy).lateness_seconds[0] == 0.0, strategy.name
+
+
+@given(seed=st.integers(0, 10_000), width=st.integers(4, 8))
+@settings(max_examples=12, deadline=None)
+def test_the_default_keeps_deadlines_though_half_of_the_launches_fail(seed, width):
+    """Outside the guarantee, which the margin for unknown launches is made for; one window each, a quarter slack."""
+    rng = np.random.default_rng(seed)
+    counts = np.repeat(rng.integers(0, 2, 24) * width, rng.integers(1, 12, 24))
+    work = 0.7 * width * len(counts) * 300.0
+    world = scenario(counts, work=work, width=width)
+    assert replay(world, ElasticAuto(), Faults(launch_failure=0.5, seed=seed)).lateness_seconds[0] == 0.0
+
+
+def test_the_plain_ledger_misses_where_the_default_does_not():
+    """Spot comes and goes while half of the launches fail."""
+    counts = np.tile([8] * 7 + [0] * 9, 6)
+    world = scenario(counts, work=0.8 * 8 * len(counts) * 300.0, width=8)
+    faults = [Faults(launch_failure=0.5, seed=seed) for seed in range(8)]
+    assert any(replay(world, SlackLedger(), one).missed[0] for one in faults)
+    assert not any(replay(world, ElasticAuto(), one).missed[0] for one in faults)
+
+
+def test_start_ups_that_take_longer_than_planned_are_made_up_for():
+    rng = np.random.default_rng(11)
+    counts = np.repeat(rng.integers(0, 2, 30) * 8, rng.integers(1, 8, 30))
+    world = scenario(counts, work=0.75 * 8 * len(counts) * 300.0, width=8)
+    for seed in range(6):
+        assert not replay(world, ElasticAuto(), Faults(startup_range=(0.5, 1.5), seed=seed)).missed[0]
+
+
+def test_a_slower_rate_found_out_on_the_way_is_made_up_for():
+    counts = np.tile([4] * 10 + [0] * 6, 8)
+    world = scenario(counts, work=0.55 * 4 * len(counts) * 300.0, width=4)
+    outcome = replay(world, ElasticAuto(), Faults(rate_factor=0.8, rate_unknown=True, startup_range=(0.5, 1.5)))
+    assert not outcome.missed[0]
+
+
+def test_the_planned_rate_is_discounted_until_it_was_measured():
+    rates = [rate_lower_bound(2.0, np.array([s]), np.array([1.6 * s]))[0] for s in (0.0, 600.0, 60_000.0)]
+    assert rates[0] == pytest.approx(1.5)
+    assert rates[2] == pytest.approx(1.6, rel=0.05)
+    assert all(rate < 1.8 for rate in rates)
+
+
+@pytest.mark.parametrize(("planned", "seconds"), [(float("nan"), 1.0), (0.0, 1.0), (-1.0, 1.0), (1.0, float("nan"))])
+def test_a_rate_that_is_no_number_is_refused(planned, seconds):
+    with pytest.raises(ScalingInputError):
+        rate_lower_bound(planned, np.array([seconds]), np.array([1.0]))
