@@ -48,14 +48,8 @@ def test_interruptions_agree_with_a_simulation_of_the_same_model() -> None:
 
 
 def test_a_guaranteed_job_without_workers_finishes_by_its_deadline_if_the_rate_is_what_was_planned() -> None:
-    waiting = replace(
-        PLAIN,
-        ready_workers=0,
-        deadline_seconds=20_000.0,
-        guaranteed=True,
-        fallback_workers=5,
-        fallback_startup_seconds=600,
-    )
+    promised = replace(PLAIN, deadline_seconds=20_000.0, guaranteed=True, fallback_workers=5)
+    waiting = replace(promised, ready_workers=0, fallback_startup_seconds=600.0)
     eta = estimate_finish(waiting)
     assert eta.p90 <= 20_000
     assert eta.in_time_probability == pytest.approx(0.95, abs=0.02)
