@@ -1,6 +1,7 @@
 """Spot nodes come, are taken back and are replaced; Jobs go on as the Job controller promises."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,23 @@ def test_a_node_may_vanish_without_notice(cluster: LocalCluster, client: Client)
     # Nobody reported it: the object says Running until the pod garbage collection finds out (about 45 s).
     assert client.get(f"{PODS}/surprised")["status"]["phase"] == "Running"
     client.delete(f"{PODS}/surprised", gracePeriodSeconds=0)
+
+
+def test_deleting_the_node_object_ends_the_machine_and_the_pool_replaces_it(
+    cluster: LocalCluster, client: Client
+) -> None:
+    client.create(PODS, pod("orphan", python("import time; time.sleep(600)"), **on("kept")))
+    node = node_of(client, "orphan")
+    pid = cluster.pod_pids("orphan")["main"]
+    client.delete(f"/api/v1/nodes/{node}")
+    client.wait(f"{PODS}/orphan", lambda _: not Path(f"/proc/{pid}").exists())
+    client.wait("/api/v1/nodes", lambda _: any(n["pool"] == "kept" and n["name"] != node for n in nodes(cluster)))
+    assert node not in {n["name"] for n in nodes(cluster)}
+    client.delete(f"{PODS}/orphan", gracePeriodSeconds=0)
+
+
+def nodes(cluster: LocalCluster) -> list[Object]:
+    return list(cluster.status()["nodes"])
 
 
 def test_an_on_demand_pool_starts_at_zero_follows_pending_pods_and_returns_to_zero(

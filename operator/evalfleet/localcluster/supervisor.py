@@ -139,6 +139,7 @@ class Supervisor:
         await asyncio.gather(*(fleet.launch(pool) for pool in first))
         self._mark("host nodes")
         self._background(stack, fleet.follow_pods())
+        self._background(stack, fleet.follow_nodes())
         self._background(stack, Autoscaler(fleet).run())
 
     async def _listen(self, stack: AsyncExitStack, fleet: "HostNodeFleet") -> None:

@@ -16,6 +16,7 @@ from evalfleet.localcluster.hostnode.pod import PodRunner, PodServices
 log = logging.getLogger(__name__)
 
 _POWER_OFF_SECONDS = 10.0
+_LIST_SECONDS = 30.0
 
 
 class HostNodeFleet:
@@ -39,6 +40,19 @@ class HostNodeFleet:
             else:
                 self._apply(event)
             self.changed.set()
+
+    async def follow_nodes(self) -> None:
+        """A node whose object somebody deletes is switched off, as a cloud ends a machine that left the cluster."""
+        async for event in self.kube.watch("/api/v1/nodes"):
+            if isinstance(event, Listed):
+                listed = {node["metadata"]["name"] for node in event.objects}
+                gone = [name for name, node in self.nodes.items() if name not in listed and _is_old(node)]
+            else:
+                gone = [event.object["metadata"]["name"]] if event.gone else []
+            for name in gone:
+                if name in self.nodes and not self.nodes[name].reclaiming:
+                    log.info("node %s was deleted; switching it off", name)
+                    await self.remove(self.nodes[name])
 
     async def launch(self, pool: Pool) -> HostNode:
         """Start one node of `pool`; it registers after the pool's start-up time."""
@@ -113,6 +127,11 @@ class HostNodeFleet:
     def _forget(self, uid: str) -> None:
         for node in self.nodes.values():
             node.forget(uid)
+
+
+def _is_old(node: HostNode) -> bool:
+    """Not so new that a list asked for before it registered could miss it."""
+    return asyncio.get_running_loop().time() - node.registered_at > _LIST_SECONDS
 
 
 @dataclass
