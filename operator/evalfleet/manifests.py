@@ -74,12 +74,14 @@ class PodShape:
         worker: allow-listed pod fields of the job, or of its policy.
         secrets: names of Secrets given as environment.
         claims: names of PersistentVolumeClaims, mounted at /volumes/<name>.
+        cache: folder for models; the default is a volume of the pod.
     """
 
     image: str
     worker: Worker | None = None
     secrets: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
+    cache: str = CACHE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +201,10 @@ def _pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool
 
 def _container(shape: PodShape, command: Command, pool: NodePool | None) -> Object:
     environment = {
-        "EVALFLEET_CACHE": CACHE_FOLDER,
+        "EVALFLEET_CACHE": shape.cache,
         "EVALFLEET_TERMINATION_LOG": TERMINATION_PATH,
         "EVALFLEET_LOG_FORMAT": "json",
+        "EVALFLEET_THREADS": str(_threads(shape.worker)),
         "EVALFLEET_GRACE_SECONDS": str(GRACE_SECONDS - 5),
         "HOME": WORK_FOLDER,
         "TMPDIR": WORK_FOLDER,
@@ -259,6 +262,13 @@ def _resources(worker: Worker | None, pool: NodePool | None) -> Object:
         resource = (accelerator.resource_name if accelerator else None) or "nvidia.com/gpu"
         limits[resource] = str(accelerator.count_per_worker if accelerator else 1)
     return {"requests": requests, "limits": limits}
+
+
+def _threads(worker: Worker | None) -> int:
+    """Compute threads: whole cores of the request, so that neighbours on a node are left alone."""
+    cpu = (worker.resources.cpu if worker and worker.resources else None) or "1"
+    cores = float(cpu.removesuffix("m")) / 1000 if cpu.endswith("m") else float(cpu)
+    return max(1, int(cores))
 
 
 def _selector(worker: Worker | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ class Settings:
         worker_image: default image of plan, work and finish pods.
         identity: its name in the Lease.
         http_address: host:port of /healthz, /readyz and /metrics.
+        host_cache: folder for models that all pods share, on host nodes of one machine; else each pod has its own.
         allow_file_uris: permit file:// and package:// URIs (host nodes of one machine).
         leader_election: off only for a single local process.
         progress_seconds: how often workers are asked for progress.
@@ -25,6 +26,7 @@ class Settings:
     worker_image: str = "ghcr.io/evalfleet/worker:0.1.0"
     identity: str = "evalfleet"
     http_address: str = "0.0.0.0:8080"
+    host_cache: str | None = None
     allow_file_uris: bool = False
     leader_election: bool = True
     progress_seconds: float = 2.0
@@ -41,6 +43,7 @@ class Settings:
             worker_image=environment.get("EVALFLEET_WORKER_IMAGE", default.worker_image),
             identity=environment.get("EVALFLEET_IDENTITY", identity),
             http_address=environment.get("EVALFLEET_HTTP_ADDRESS", default.http_address),
+            host_cache=environment.get("EVALFLEET_HOST_CACHE") or None,
             allow_file_uris=environment.get("EVALFLEET_ALLOW_FILE_URIS", "") == "true",
             leader_election=environment.get("EVALFLEET_LEADER_ELECTION", "true") == "true",
         )

@@ -44,7 +44,8 @@ def _finished(world: World) -> Step:
     if report.outcome == "Incomplete":
         message = f"{report.units_left} units are still missing: workers continue"
         return Step(waiting("Scoring", message), actions=(again, *_reset(world)), halt=True, requeue_seconds=1.0)
-    status = report_status(report)
+    total = world.planned_units
+    status = {**report_status(report), "progress": {"percent": 100, "unitsTotal": total, "unitsDone": total}}
     if report.outcome != "Complete":
         message = "; ".join(report.messages) or f"{report.samples.failed} samples failed"
         return failed("SamplesFailed", message, world.now, status)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from evalfleet.api.evaluationjob import EvaluationJob, Worker
-from evalfleet.manifests import PodShape
+from evalfleet.manifests import CACHE_FOLDER, PodShape
 from evalfleet.reconcile.evaluationjob.accept import security, store_uri
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.runspec import RunPlace, run_spec
@@ -45,6 +45,7 @@ def pod_shape(world: World) -> PodShape:
         worker=worker,
         secrets=tuple(dict.fromkeys(name for name in secrets if name)),
         claims=_claims(world.job, store_uri(world)),
+        cache=world.settings.host_cache or CACHE_FOLDER,
     )
 
 
