@@ -11,6 +11,9 @@ from evalfleet_scaling.forecast.streams import DiscountedMean, decay_of_half_lif
 
 MEAN_HALF_LIFE = 30.0
 DISPERSION_HALF_LIFE = 720.0
+PRIOR_MINUTES = 0.5
+"""Weight of the prior mean: it speaks while nothing has arrived, not against what has."""
+PRIOR_SHARE = 0.05
 LEAST_SHARE_OF_DAY = 0.02
 """The mean never falls below this share of the daily mean: an hour of silence is no proof that demand ended."""
 
@@ -54,10 +57,7 @@ class EwmaGamma:
         self.mean = DiscountedMean(np.array([decay_of_half_life(MEAN_HALF_LIFE)]))
         self.spread = DiscountedMean(np.full(2, decay_of_half_life(DISPERSION_HALF_LIFE)))
         self.before = np.array([self.setup.prior_rate()])
-        # The prior weighs as much as 20 observed minutes.
-        self.mean.total[:], self.mean.weight[:] = 20.0 * self.setup.prior_rate(), 20.0
-        self.spread.total[:] = 20.0 * self.setup.prior_rate() * np.array([2.0 * self.setup.typical_job, 1.0])
-        self.spread.weight[:] = 20.0
+        self.mean.total[:], self.mean.weight[:] = PRIOR_MINUTES * self.setup.prior_rate(), PRIOR_MINUTES
 
     def advance(self, scene: Scene) -> Raw:
         """Update mean and dispersion, then quantiles of a gamma with H times the mean."""
@@ -67,10 +67,16 @@ class EwmaGamma:
         self.before = means[-1:].copy()
         error = np.where(np.isnan(values), np.nan, (values - expected) ** 2)
         moments = self.spread.advance(np.stack([error, np.where(np.isnan(values), np.nan, expected)], axis=1))
-        dispersion = moments[:, 0] / np.maximum(moments[:, 1], 1e-9)
+        dispersion = self._dispersion(moments, scene.typical)
         horizons = np.asarray(self.setup.horizons, dtype=np.float64)
         floor = LEAST_SHARE_OF_DAY * scene.floor
         center = np.maximum(means[:, None] * horizons, floor)
         return Raw(
             center, gamma_quantiles(center, np.repeat(dispersion[:, None], len(horizons), 1), self.setup.quantiles)
         )
+
+    def _dispersion(self, moments: FloatArray, typical: FloatArray) -> FloatArray:
+        """EWMA(e^2)/EWMA(mean), with a twentieth of the prior's mean and variance (a job an hour) added to both."""
+        rate = PRIOR_SHARE * typical / 60.0
+        square, mean = np.nan_to_num(moments).T
+        return np.asarray((square + rate * 2.0 * typical) / np.maximum(mean + rate, 1e-9), dtype=np.float64)

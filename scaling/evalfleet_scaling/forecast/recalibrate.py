@@ -2,14 +2,14 @@
 
 A mix of calibrated quantiles over-covers a little and is best left alone. Where its coverage over the last week (fading
 mean of the same mean age, 3.5 d) falls short by more than two points (or half of what is left to 1), or exceeds the
-level by four, it is calibrated like a member of its own.
+level by four, it is calibrated like a member of its own; never before a full window of scores is known.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from evalfleet_scaling.forecast.calibrate import Calibration, score_unit
+from evalfleet_scaling.forecast.calibrate import SCORES, Calibration, score_unit
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray
 from evalfleet_scaling.forecast.models import Scene, Setup
 from evalfleet_scaling.forecast.streams import Delay, DiscountedMean
@@ -28,12 +28,14 @@ class Recalibration:
     calibration: Calibration = field(init=False)
     coverage: list[DiscountedMean] = field(init=False)
     pending: list[Delay] = field(init=False)
+    scored: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         levels = len(self.setup.quantiles)
         self.calibration = Calibration(self.setup, 1)
         self.coverage = [DiscountedMean(np.full(levels, 1.0 - 1.0 / MEAN_AGE)) for _ in self.setup.horizons]
         self.pending = [Delay(horizon, (levels,)) for horizon in self.setup.horizons]
+        self.scored = np.zeros((len(self.setup.horizons), levels), dtype=np.int64)
 
     def advance(self, mixed: FloatArray, scene: Scene) -> FloatArray:
         """The mix, corrected where its coverage is off; shape (new, horizons, quantiles) in and out."""
@@ -52,6 +54,8 @@ class Recalibration:
         # Empty windows sit on the quantile 0 and count as covered at every level: nothing to correct there.
         empty = (arrived == 0) & (matured <= 0)
         coverage = self.coverage[column].advance(np.where(empty, np.nan, hits))
+        scored = self.scored[column] + np.cumsum(~unknown, axis=0)
+        self.scored[column] = scored[-1]
         with np.errstate(invalid="ignore"):
             below = coverage < levels - np.minimum(SHORT, (1.0 - levels) / 2)
-            return np.asarray(below | (coverage > levels + ABUNDANT))
+            return np.asarray((scored >= SCORES) & (below | (coverage > levels + ABUNDANT)))

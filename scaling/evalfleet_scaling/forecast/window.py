@@ -51,6 +51,8 @@ def trailing_mean_new(window: Window, width: int, shift: int = 0) -> FloatArray:
 
     Shape (new,); a negative shift is not allowed, since it would look ahead.
     """
+    if len(window.values) - window.first == 1:
+        return np.array([_mean_of_observed(window.values, len(window.values) - shift, width)])
     part = window.tail(width + shift)
     observed = ~np.isnan(part.values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(observed, part.values, 0.0))])
@@ -61,6 +63,13 @@ def trailing_mean_new(window: Window, width: int, shift: int = 0) -> FloatArray:
     seen = counts[end] - counts[start]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(seen > 0, np.maximum(sums[end] - sums[start], 0.0) / seen, np.nan)
+
+
+def _mean_of_observed(values: FloatArray, end: int, width: int) -> float:
+    """The same for one minute, as the operator asks for it."""
+    run = values[max(0, end - width) : max(0, end)]
+    seen = run[~np.isnan(run)]
+    return float(seen.sum()) / len(seen) if len(seen) else float("nan")
 
 
 def trailing_max_new(sums: FloatArray, first: int, width: int) -> FloatArray:
@@ -97,7 +106,9 @@ def rolling_rank(entries: FloatArray, ends: np.ndarray, width: int, level: float
     full = ends >= width
     for position in np.flatnonzero(~full & (ends >= 2)):
         out[position] = _one_rank(entries[: ends[position]], level)
-    if full.any():
+    if len(ends) == 1 and full[0]:
+        out[0] = _one_rank(entries[ends[0] - width : ends[0]], level)
+    elif full.any():
         low = int(ends[full][0]) - width
         part = entries[low : int(ends[-1])]
         out[full] = _full_ranks(part, width, level)[ends[full] - width - low]
