@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from evalfleet_scaling.forecast.boosting import TrainingSet, train
+from evalfleet_scaling.forecast.boosting import HISTORY_MINUTES, TrainingSet, train
 from evalfleet_scaling.forecast.calibrate import Calibration, score_unit
 from evalfleet_scaling.forecast.features import FEATURES, features
 from evalfleet_scaling.forecast.forecaster import Forecaster
@@ -156,9 +156,9 @@ def test_a_restart_changes_nothing(grown: Forecaster) -> None:
 
 
 def test_a_full_state_with_all_windows_filled_stays_below_a_megabyte(grown: Forecaster) -> None:
-    series = stationary(22.5, 4)
-    forecaster = Forecaster(SETUP, series.start_minute, None)
-    forecaster.advance(series.values)
+    forecaster = Forecaster(SETUP, 0, None)
+    forecaster.advance(stationary(0.5, 4).values)
+    forecaster.history = np.random.default_rng(1).exponential(600.0, HISTORY_MINUTES)
     forecaster.install(grown.trees.boosted)
     forecaster.calibration.scores[:] = np.random.default_rng(0).normal(size=forecaster.calibration.scores.shape)
     assert len(dump(forecaster)) <= 1_000_000
