@@ -120,6 +120,8 @@ def draw(world: Scenario, strategy: Strategy, faults: Faults, path: Path) -> Non
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "evalfleet"  # equal pictures for equal input
+    mpl.rcParams["svg.fonttype"] = "none"
     import matplotlib.pyplot as plt
 
     recording = _Recording(strategy)
