@@ -1,11 +1,13 @@
 """Running statistics give the same numbers whatever the size of the pieces they are fed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalfleet_scaling.forecast.interface import Series, lead_time_demand, trailing_sum
+from evalfleet_scaling.forecast.interface import BatchMember, Member, Series, lead_time_demand, replay, trailing_sum
 from evalfleet_scaling.forecast.streams import Delay, DiscountedMean, hold
 from evalfleet_scaling.forecast.window import (
     Window,
@@ -104,3 +106,23 @@ def test_the_rolling_rank_is_the_interpolated_conformal_rank() -> None:
 def test_quantiles_of_the_last_day_leave_gaps_out() -> None:
     sums = np.array([1.0, np.nan, 3.0, np.nan])
     np.testing.assert_allclose(trailing_quantile_new(sums, 2, 4, 0.5), [2.0, 2.0])
+
+
+class Echo:
+    """A member without a batch replay: what came last comes again."""
+
+    name = "echo"
+    last = 0.0
+
+    def learn_one(self, value: float) -> None:
+        self.last = value
+
+    def forecast(self, horizon_minutes: int, quantiles: Sequence[float]) -> np.ndarray:
+        return np.full(len(quantiles), self.last * horizon_minutes)
+
+
+def test_a_member_without_a_batch_replay_is_replayed_minute_by_minute() -> None:
+    assert isinstance(Echo(), Member)
+    assert not isinstance(Echo(), BatchMember)
+    out = replay(lambda _: Echo(), Series(np.array([1.0, 2.0])), (1, 5), (0.5, 0.9))
+    np.testing.assert_array_equal(out, [[[1, 1], [5, 5]], [[2, 2], [10, 10]]])
