@@ -38,6 +38,17 @@ def test_what_cannot_work_says_what_to_do(tmp_path: Path, arguments: list[str], 
     assert message in " ".join(output.split())
 
 
+def test_programs_are_printed_with_their_paths_and_unknown_ones_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "etcd"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    assert evalfleet("binaries", "etcd") == (0, f"etcd {program}\n")
+    assert evalfleet("binaries", "dockerd")[0] == 2
+
+
 def test_a_server_that_does_not_stay_up_is_named_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

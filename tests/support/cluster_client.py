@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kubernetes import config
-
 Object = dict[str, Any]
 TIMEOUT_SECONDS = 60.0
 
@@ -24,6 +22,9 @@ class Client:
     """`get`, `create`, `patch`, `delete` on paths, and `wait` for a condition."""
 
     def __init__(self, kubeconfig: Path) -> None:
+        # Imported by those who use it: the package takes seconds, and every test session collects this file.
+        from kubernetes import config
+
         self._api = config.new_client_from_config(str(kubeconfig))
 
     def get(self, path: str) -> Object:

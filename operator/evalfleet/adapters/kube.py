@@ -10,13 +10,10 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, new_client_from_config
 
 Object = dict[str, Any]
 
@@ -58,20 +55,40 @@ UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError)
 """What a call raises while the API server is down."""
 
 
+class Connection(Protocol):
+    """What is used of the official `ApiClient`, whose import (1 to 3 s of CPU) is left to those who need it."""
+
+    configuration: Any
+
+    async def call_api(
+        self, method: str, url: str, header_params: Mapping[str, str], body: Any = None, _request_timeout: float = 0
+    ) -> Any:
+        """Send one request."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
 class Kube:
     """One connection pool to one API server."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
 
     @classmethod
     async def connect(cls, kubeconfig: Path) -> "Kube":
         """Connect as the user of `kubeconfig`."""
+        from kubernetes.aio.config import new_client_from_config
+
         return cls(await new_client_from_config(config_file=str(kubeconfig)))
 
     @classmethod
     async def connect_default(cls) -> "Kube":
         """Connect as the pod's service account, else as the user of KUBECONFIG or ~/.kube/config."""
+        from kubernetes.aio.client.api_client import ApiClient
+        from kubernetes.aio.client.configuration import Configuration
+        from kubernetes.aio.config import ConfigException, load_incluster_config, new_client_from_config
+
         try:
             configuration = Configuration()
             load_incluster_config(client_configuration=configuration)

@@ -109,6 +109,25 @@ def reclaim(
         typer.echo(text.format(**outcome))
 
 
+@application.command()
+def binaries(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: what `up` needs; also: kwok, helm.")] = None,
+) -> None:
+    """Find, build or download the control-plane programs and print their paths."""
+    from evalfleet.localcluster.binaries import CONTROL_PLANE, RELEASES, BinariesMissingError, ensure_binaries
+
+    wanted = names or list(CONTROL_PLANE)
+    unknown = [name for name in wanted if name not in RELEASES]
+    if unknown:
+        fail(f"unknown program {unknown[0]}; known: {', '.join(RELEASES)}", USAGE_ERROR)
+    try:
+        found = ensure_binaries(wanted, _say)
+    except (BinariesMissingError, OSError) as error:
+        fail(str(error), RUN_ERROR)
+    for name in wanted:
+        typer.echo(f"{name} {found[name]}")
+
+
 def _config(pools: list[str], images: list[str]) -> "ClusterConfig":
     from evalfleet.localcluster.config import DEFAULT_IMAGES, DEFAULT_POOLS, ClusterConfig, parse_image, parse_pool
 

@@ -95,10 +95,11 @@ class Supervisor:
     async def _start(self, stack: AsyncExitStack) -> None:
         self._mark("certificates")
         await self._control_plane.start_storage()
-        # The API server needs seconds to start; the imports (the client's models take more than one) happen meanwhile.
+        # The API server needs seconds to start; the remaining imports happen meanwhile.
         from evalfleet.adapters.kube import Kube, wait_until_answered
+        from evalfleet.localcluster.connection import DirectConnection
 
-        kube = await Kube.connect(self._kubeconfig("pki/host-nodes.kubeconfig", self._pki.host_nodes))
+        kube = Kube(DirectConnection(self._endpoints.server, self._pki, self._pki.host_nodes))
         stack.push_async_callback(kube.close)
         fleet = self._fleet(kube)
         await wait_until_answered(kube, "/readyz")
@@ -210,8 +211,6 @@ def main() -> None:
     """Entry point of the supervisor process."""
     folder, lifeline = Path(sys.argv[1]), "--lifeline" in sys.argv[2:]
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    # The API server is on this machine; a proxy of the environment must not be asked for it.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     try:
         lock = lock_folder(folder)
     except BlockingIOError:
