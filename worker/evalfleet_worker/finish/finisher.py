@@ -109,7 +109,8 @@ def _files(outcome: _Outcome) -> dict[str, bytes]:
 def _report(
     run: RunSpec, store: RunStore, plan: Plan, merged: Merged, outcome: _Outcome, started: float
 ) -> FinishReport:
-    twice, mismatched = executions(store)
+    comparisons = store.comparisons()
+    twice, mismatched = executions(comparisons)
     planned = plan.report.samples
     scored = sum(result.samples for result in outcome.results.values())
     failed = sum(plan.extra["evaluations"][name]["samples"] for name in outcome.failed)
@@ -118,7 +119,7 @@ def _report(
         outcome="SamplesFailed" if outcome.failed else "Complete",
         results=tuple(result for member in outcome.results.values() for result in member.results),
         samples=SampleCounts(planned, scored, twice, mismatched, failed),
-        time=time_ledger(plan, merged, time.monotonic() - started),
+        time=time_ledger(plan, merged, comparisons, time.monotonic() - started),
         results_uri=store.results_uri,
         messages=tuple(_failure(name, units, merged) for name, units in outcome.failed.items()),
     )
@@ -137,7 +138,7 @@ def _incomplete(run: RunSpec, plan: Plan, merged: Merged) -> FinishReport:
         outcome="Incomplete",
         results=(),
         samples=SampleCounts(plan.report.samples, 0),
-        time=time_ledger(plan, merged, 0.0),
+        time=time_ledger(plan, merged, (), 0.0),
         results_uri="",
         units_left=left,
         messages=(f"{left} of {len(plan.units)} units are not scored yet: run workers until none is left",),

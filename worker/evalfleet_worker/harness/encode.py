@@ -1,16 +1,20 @@
 """Text to token ids by the rules of lm-eval's HFLM: BOS, truncation, context/continuation split, rolling windows.
 
 Mirrors `lm_eval/models/huggingface.py` and `lm_eval/api/model.py` (TemplateLM) of lm_eval 0.4.13; the parity
-tests compare the ids. Each distinct string is encoded once.
+tests compare the ids. A context is encoded once for all its continuations; the split is taken from the full encoding
+of each, never assumed: byte-level BPE merges across it surprisingly often.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from evalfleet_worker.protocol import FailureReason, RunError
 
 DEFAULT_GENERATED_TOKENS = 256
+
+REMEMBERED = 1024
+"""Contexts and short texts whose ids are kept: the choices of a document follow each other."""
 
 Pair = tuple[list[int], list[int]]
 
@@ -42,7 +46,7 @@ class TextEncoder:
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._known: dict[tuple[str, bool | None], list[int]] = {}
+        self.encode = lru_cache(maxsize=REMEMBERED)(self._encode)
 
     @cached_property
     def prefix_token_id(self) -> int:
@@ -64,14 +68,8 @@ class TextEncoder:
     def _prefix_text(self) -> str:
         return self.tokenizer.decode(self.prefix_token_id)
 
-    def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
+    def _encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
         """Token ids; special tokens are left out where the text already starts with BOS."""
-        known = self._known.get((text, add_special_tokens))
-        if known is None:
-            known = self._known[(text, add_special_tokens)] = self._encode(text, add_special_tokens)
-        return known
-
-    def _encode(self, text: str, add_special_tokens: bool | None) -> list[int]:
         if add_special_tokens is None and text.startswith(self._prefix_text):
             add_special_tokens = False
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
@@ -89,7 +87,7 @@ class TextEncoder:
         if spaces > 0:
             context, continuation = context[:-spaces], context[-spaces:] + continuation
         context_ids = self.encode(context)
-        whole = self.encode(context + continuation)
+        whole = self._encode(context + continuation)
         return self._checked(context_ids, whole[len(context_ids) :], continuation)
 
     def _without_context(self, continuation: str) -> Pair:
