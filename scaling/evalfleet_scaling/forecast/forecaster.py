@@ -260,6 +260,6 @@ class Forecaster:
     def _with_prior(self, mixed: FloatArray, scene: Scene, cap: FloatArray) -> FloatArray:
         age = self.seen - len(scene.window.new) + np.arange(1, len(mixed) + 1)
         prior = self.prior.advance(scene).quantiles
-        unknown = (age <= PRIOR_MINUTES)[:, None, None] | np.isnan(mixed)
+        unknown = (age < PRIOR_MINUTES)[:, None, None] | np.isnan(mixed)
         late = (age >= STRICT_AFTER_MINUTES)[:, None, None]
         return np.where(unknown, np.where(late, np.minimum(prior, cap), prior), mixed)

@@ -11,8 +11,6 @@ from evalfleet_scaling.forecast.streams import DiscountedMean, decay_of_half_lif
 
 MEAN_HALF_LIFE = 30.0
 DISPERSION_HALF_LIFE = 720.0
-PRIOR_MINUTES = 0.5
-"""Weight of the prior mean: it speaks while nothing has arrived, not against what has."""
 PRIOR_SHARE = 0.05
 LEAST_SHARE_OF_DAY = 0.02
 """The mean never falls below this share of the daily mean: an hour of silence is no proof that demand ended."""
@@ -45,7 +43,7 @@ class GammaPrior:
 
 @dataclass
 class EwmaGamma:
-    """Stage 1: mean of half-life 30 min, dispersion EWMA(e^2)/EWMA(mean) of half-life 12 h, starting at the prior."""
+    """Stage 1: mean of half-life 30 min, dispersion EWMA(e^2)/EWMA(mean) of half-life 12 h."""
 
     setup: Setup
     name: str = "ewma-gamma"
@@ -56,8 +54,7 @@ class EwmaGamma:
     def __post_init__(self) -> None:
         self.mean = DiscountedMean(np.array([decay_of_half_life(MEAN_HALF_LIFE)]))
         self.spread = DiscountedMean(np.full(2, decay_of_half_life(DISPERSION_HALF_LIFE)))
-        self.before = np.array([self.setup.prior_rate()])
-        self.mean.total[:], self.mean.weight[:] = PRIOR_MINUTES * self.setup.prior_rate(), PRIOR_MINUTES
+        self.before = np.array([np.nan])
 
     def advance(self, scene: Scene) -> Raw:
         """Update mean and dispersion, then quantiles of a gamma with H times the mean."""
