@@ -29,10 +29,11 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right, for a while, to execute a unit; epoch -1 is a backup task."""
+    """The right, for a while, to execute a unit; epoch -1 is a backup task, `since` the owner's clock."""
 
     unit: Unit
     epoch: int
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Coordinator:
     _own_failures: set[int] = field(default_factory=set)
     _full: set[int] = field(default_factory=set)
     _listed: bool = False
+    _neighbour: int = -1
+    _hops: int = 0
     _listed_at: float = 0.0
     _active: float = 0.0
     _beat: int = 0
@@ -111,6 +114,7 @@ class Coordinator:
         """Claim a unit, or say why not: first what is free, then what is lost, then stragglers."""
         if not self._listed:
             self.refresh()
+            self._hop()
         claim = self._claim_free()
         if claim is not None:
             return claim
@@ -138,10 +142,14 @@ class Coordinator:
         self._observe_claims()
 
     def heartbeat(self) -> None:
-        """Rewrite the claims this owner holds, so that observers see them change."""
+        """Rewrite the claims this owner holds, so that observers see them change.
+
+        A claim younger than one interval is left alone: it is unchanged for less than two intervals at the next beat,
+        which the lease of three allows, and units of a few seconds then cost no heartbeat at all.
+        """
         self._beat += 1
         for claim in list(self.held.values()):
-            if claim.epoch >= 0:
+            if claim.epoch >= 0 and self.clock() - claim.since >= self.settings.heartbeat_seconds:
                 self.store.objects.put(self.store.layout.claim(claim.unit.index, claim.epoch), self._content())
 
     def commit(self, claim: Claim, answers: Sequence[Answer], seconds: float, metadata: dict[str, str]) -> bool:
@@ -177,22 +185,34 @@ class Coordinator:
         self.release(claim)
 
     def _claim_free(self) -> Claim | None:
-        """Claim a unit that nobody holds; on a collision look again before the next try."""
-        for _ in range(8):
-            index = first_free(self._order, self._taken() | self._own_failures)
-            index = first_free(self._order, self._taken()) if index is None else index
+        """Claim a unit that nobody holds; where others are met, look again and go elsewhere before the next try."""
+        for attempt in range(8):
+            index = self._first_free()
+            if attempt > 0 or (index is not None and index not in (self._order[0], self._neighbour)):
+                self.refresh()
+                self._hop()
+                index = self._first_free()
             if index is None:
                 return None
             seen = self._claims.get(index)
-            epoch = 0 if seen is None else seen.epoch + 1
             if self._is_lost_for_good(index, seen):
                 continue
-            claim = self._try(index, epoch)
+            claim = self._try(index, 0 if seen is None else seen.epoch + 1)
             if claim is not None:
+                self._neighbour = index + 1
                 return claim
             self.collisions += 1
-            self.refresh()
         return None
+
+    def _first_free(self) -> int | None:
+        """The next free unit of the order; units that failed here come last."""
+        index = first_free(self._order, self._taken() | self._own_failures)
+        return first_free(self._order, self._taken()) if index is None else index
+
+    def _hop(self) -> None:
+        """Start anew inside a free run, each time at another place."""
+        self._hops += 1
+        self._order = claim_order(self.plan.units, f"{self.owner.nonce}/{self._hops}", self._taken())
 
     def _taken(self) -> set[int]:
         claimed = {index for index, seen in self._claims.items() if not seen.freed}
@@ -224,7 +244,7 @@ class Coordinator:
         for _, index in sorted(stragglers):
             self._backups.add(index)
             if self.store.objects.create(self.store.layout.backup(index), self._content()):
-                claim = Claim(self.plan.units[index], BACKUP_EPOCH)
+                claim = Claim(self.plan.units[index], BACKUP_EPOCH, self.clock())
                 self.held[index] = claim
                 return claim
         return None
@@ -233,7 +253,7 @@ class Coordinator:
         created = self.store.objects.create(self.store.layout.claim(index, epoch), self._content())
         if not created and not self._is_mine(index, epoch):
             return None
-        claim = Claim(self.plan.units[index], epoch)
+        claim = Claim(self.plan.units[index], epoch, self.clock())
         self.held[index] = claim
         return claim
 

@@ -54,6 +54,7 @@ class Worker:
     meter: Meter
     grace_seconds: float = 15.0
     stop: threading.Event = field(default_factory=threading.Event)
+    _ended: threading.Event = field(default_factory=threading.Event)
     _last_step: Wait | Done = field(default_factory=Done)
 
     def run(self) -> ExitCode:
@@ -76,6 +77,7 @@ class Worker:
             return ExitCode.DISRUPTED
         finally:
             self.meter.state = "Done" if not self.stop.is_set() else "Stopping"
+            self._ended.set()
             self.engine.stop()
             self._release_all()
 
@@ -192,7 +194,8 @@ class Worker:
                 pause = min(10.0, 2 * pause)
 
     def _heartbeat(self) -> None:
-        while not self.stop.wait(self.coordinator.settings.heartbeat_seconds):
+        """Beat until the end, also during the grace after a stop, which may be longer than the lease."""
+        while not self._ended.wait(self.coordinator.settings.heartbeat_seconds):
             try:
                 self.coordinator.heartbeat()
             except (StoreUnavailableError, RunError) as error:

@@ -160,7 +160,8 @@ class RunStore:
             return read_answers(content)
         except ValueError:
             self.objects.put(f"{self.layout.root}/quarantine/{unit.index}.{secrets.token_hex(4)}", content)
-            self.objects.delete(path)
+            if self.objects.get(path) == content:  # else another reader was faster and a good part may be there
+                self.objects.delete(path)
             return None
 
     def record_comparison(self, unit: Unit, owner: str, content: Mapping[str, Any]) -> None:
