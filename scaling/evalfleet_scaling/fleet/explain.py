@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isnan
+from typing import NamedTuple
 
 import numpy as np
 
@@ -88,8 +89,9 @@ def _facts(findings: Findings, counts: IntArray) -> list[_Facts]:
     for row, (standing, firm_workers, workers, critical, slack, left, earliest) in enumerate(columns):
         if standing <= _NO_DEADLINE:
             refused = standing == _BEST_EFFORT and row in blocked.refused
+            spot, urgent = workers - firm_workers, left if critical else None
             why = _active_words(
-                _Active(firm_workers, workers - firm_workers, critical, left, blocked.of(row), short[row] > 0, refused)
+                _Active(firm_workers, spot, urgent, left < inf, blocked.of(row), short[row] > 0, refused)
             )
         else:
             why = _inactive_words(Standing(standing), left, earliest, bool(accepted.short_of_money[row]))
@@ -114,23 +116,27 @@ def _blocked(findings: Findings) -> _Blocked:
     by_row: dict[int, str] = {}
     for limit, rows in enforced.waiting.items():
         by_row |= dict.fromkeys(np.flatnonzero(rows).tolist(), limit)
-    money = enforced.money_short | (enforced.on_demand_denied & np.isfinite(findings.fleet.jobs.max_cost))
+    jobs = findings.fleet.jobs
+    narrow = np.bincount(enforced.slots.job, minlength=len(jobs.work)) < jobs.width
+    money = enforced.money_short | (enforced.on_demand_denied & np.isfinite(jobs.max_cost) & narrow)
     by_row |= dict.fromkeys(np.flatnonzero(money).tolist(), "budget")
     refused = accepted.earliest < inf
     return _Blocked(by_row, frozenset(np.flatnonzero(refused).tolist()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Active:
+class _Active(NamedTuple):
+    """What the words about a job depend on; most jobs have the same, so the words are made once."""
+
     on_demand: int
     spot: int
-    critical: bool
-    left: float
+    urgent_left: float | None  # seconds to the deadline of a job without slack
+    has_deadline: bool
     blocked: str
     short_of_spot: bool
     refused: bool
 
 
+@lru_cache(maxsize=4096)
 def _active_words(job: _Active) -> tuple[str, str]:
     """Reason and sentence of a job that takes part."""
     if job.on_demand + job.spot == 0:
@@ -142,8 +148,9 @@ def _active_words(job: _Active) -> tuple[str, str]:
         return "BudgetLimited", f"{workers}: the job's budget does not cover more on-demand capacity"
     if job.blocked:
         return _LIMIT_REASONS.get(job.blocked, "LimitReached"), f"{workers}: {_LIMIT_WORDS[job.blocked]}"
-    if job.critical:
-        return "OnDemandForDeadline", f"{workers}: {duration(job.left)} to the deadline leave no slack to wait for spot"
+    if job.urgent_left is not None:
+        left = duration(job.urgent_left)
+        return "OnDemandForDeadline", f"{workers}: {left} to the deadline leave no slack to wait for spot"
     if job.on_demand:
         return "OnDemandForDeadline", f"{workers}: on-demand keeps the deadline safe while spot is scarce"
     return "Running", workers
@@ -156,7 +163,9 @@ def _waiting_words(job: _Active) -> tuple[str, str]:
     if job.blocked:
         return _LIMIT_REASONS.get(job.blocked, "LimitReached"), f"no worker: {_LIMIT_WORDS[job.blocked]}"
     if job.short_of_spot:
-        later = "on-demand starts before the deadline is in danger" if job.left < inf else "spot is offered again later"
+        later = (
+            "on-demand starts before the deadline is in danger" if job.has_deadline else "spot is offered again later"
+        )
         return "NoSpotCapacity", f"no worker: no spot capacity is offered now; {later}"
     return "WaitingForSpot", "no worker: the job can wait and still meet its deadline"
 
@@ -234,21 +243,34 @@ def _starts(fleet: Fleet, enforced: Enforced) -> dict[int, tuple[Start, ...]]:
     """Workers to create, on the lowest slot numbers that stay free."""
     slots = enforced.slots
     new = np.flatnonzero(slots.worker < 0)
-    if len(new) == 0:
-        return {}
-    staying: dict[int, set[int]] = {}
-    for row in slots.worker[slots.worker >= 0].tolist():
-        staying.setdefault(int(fleet.workers.job[row]), set()).add(fleet.workers.workers[row].slot)
-    result: dict[int, list[Start]] = {}
-    following: dict[int, int] = {}
+    new = new[np.argsort(slots.job[new], kind="stable")]
+    taken = _taken_numbers(fleet, enforced, new)
+    names, pools = fleet.jobs.jobs, fleet.pools.names
+    result: dict[int, tuple[Start, ...]] = {}
+    current, number, starts = -1, 0, list[Start]()
     for job, pool in zip(slots.job[new].tolist(), slots.pool[new].tolist(), strict=True):
-        taken = staying.get(job, ())
-        number = following.get(job, 0)
-        while number in taken:
+        if job != current:
+            if starts:
+                result[current] = tuple(starts)
+            current, number, starts, used = job, 0, [], taken.get(job, ())
+        while number in used:
             number += 1
-        following[job] = number + 1
-        result.setdefault(job, []).append(Start(fleet.jobs.jobs[job].name, number, fleet.pools.names[pool]))
-    return {job: tuple(starts) for job, starts in result.items()}
+        starts.append(Start(names[job].name, number, pools[pool]))
+        number += 1
+    if starts:
+        result[current] = tuple(starts)
+    return result
+
+
+def _taken_numbers(fleet: Fleet, enforced: Enforced, new: IntArray) -> dict[int, set[int]]:
+    """Slot numbers of workers that stay, of jobs that get new ones."""
+    slots = enforced.slots
+    growing = np.zeros(len(fleet.jobs.work), dtype=np.bool_)
+    growing[slots.job[new]] = True
+    taken: dict[int, set[int]] = {}
+    for row in slots.worker[(slots.worker >= 0) & growing[slots.job]].tolist():
+        taken.setdefault(int(fleet.workers.job[row]), set()).add(fleet.workers.workers[row].slot)
+    return taken
 
 
 def _victims(fleet: Fleet, enforced: Enforced) -> dict[int, tuple[str, ...]]:
