@@ -12,8 +12,8 @@ from evalfleet_scaling.capacity.on_demand_only import OnDemandOnly
 from evalfleet_scaling.capacity.spot_only import SpotOnly
 from evalfleet_scaling.errors import InvalidObservationError
 from evalfleet_scaling.fleet import decide_fleet
-from evalfleet_scaling.model import CapacityType, Job, Limits, Pool
-from evalfleet_scaling.simulate.fleet import FleetFaults, FleetScenario, simulate_fleet
+from evalfleet_scaling.model import CapacityType, Limits, Pool
+from evalfleet_scaling.simulate.fleet_replay import FleetScenario, SubmittedJob, replay_fleet
 from evalfleet_scaling.simulate.replay import replay, seconds_until_done
 from evalfleet_scaling.simulate.scenario import Faults, JobShape, region_scenario, single_pool_scenario, steady_counts
 from evalfleet_scaling.simulate.synthetic import SyntheticPool, synthetic_trace
@@ -131,36 +131,57 @@ POOLS = (
 )
 
 
-def fleet(**more):
+def jobs():
     rng = np.random.default_rng(2)
-    jobs = []
+    made = []
     for number in range(6):
         submitted, work = float(rng.uniform(0, 3 * HOUR)), float(rng.uniform(1, 4)) * HOUR
         deadline = submitted + work / 3 * float(rng.uniform(1.6, 3.0)) + 1800
-        jobs.append(Job(f"job-{number}", work, 3, submitted_seconds=submitted, deadline_seconds=deadline))
-    counts = {"spot": np.repeat(rng.integers(0, 7, 30), 15)}
-    return FleetScenario(POOLS, tuple(jobs), ticks=600, counts=counts, **more)
+        made.append(SubmittedJob(f"job-{number}", submitted, work, 3, deadline))
+    return tuple(made)
+
+
+def fleet(**more):
+    counts = {"spot": np.repeat(np.random.default_rng(2).integers(0, 7, 30), 15)}
+    return FleetScenario(
+        **{"tick_seconds": 60.0, "pools": POOLS, "counts": counts, "counts_tick_seconds": 60.0, **more}
+    )
 
 
 def test_a_fleet_meets_the_deadlines_it_admits_though_start_ups_vary_and_launches_fail():
-    faults = FleetFaults(startup_range=(0.5, 1.0), launch_failure={"firm": 0.1}, lost_unit_seconds=10.0, seed=1)
-    outcome = simulate_fleet(fleet(faults=faults), decide_fleet)
-    admitted = [job for job in outcome.jobs if job.admitted and not job.best_effort]
-    assert len(admitted) >= 4
-    assert [job.job_name for job in admitted if not job.met_deadline] == []
-    assert sum(job.preemptions for job in outcome.jobs) > 0
-    assert outcome.cost == pytest.approx(sum(job.cost for job in outcome.jobs))
+    world = fleet(startup_range=(0.5, 1.0), launch_failure=0.1, unit_seconds=10.0, seed=1)
+    outcome = replay_fleet(world, jobs(), decide_fleet)
+    promised = [one for one in outcome.records if one.admitted_seconds is not None and not one.best_effort]
+    assert len(promised) >= 4
+    assert [one.job.name for one in promised if one.missed] == []
+    assert sum(one.preemptions for one in outcome.records) > 0
+    assert outcome.cost == pytest.approx(sum(one.cost for one in outcome.records))
+
+
+def test_preemptions_without_notice_cost_work():
+    with_notice, without = (replay_fleet(fleet(unit_seconds=x), jobs(), decide_fleet) for x in (0.0, 300.0))
+    assert sum(one.worker_seconds for one in without.records) > sum(one.worker_seconds for one in with_notice.records)
+
+
+def test_a_fleet_leaves_spot_that_becomes_dearer_than_on_demand():
+    dear = replay_fleet(fleet(prices={"spot": np.full(10, 3.5)}), jobs(), decide_fleet)
+    cheap = replay_fleet(fleet(prices={"spot": np.full(10, 0.5)}), jobs(), decide_fleet)
+    share = [
+        sum(one.on_demand_seconds for one in outcome.records) / sum(one.worker_seconds for one in outcome.records)
+        for outcome in (dear, cheap)
+    ]
+    assert share[0] > 0.95 > share[1]
 
 
 def test_a_fleet_never_exceeds_its_worker_limit_and_is_deterministic():
     limited = fleet(limits=Limits(max_workers=4))
-    first, again = simulate_fleet(limited, decide_fleet), simulate_fleet(limited, decide_fleet)
+    first, again = (replay_fleet(limited, jobs(), decide_fleet) for _ in range(2))
     assert first.most_workers <= 4
-    assert first == again
+    assert first.cost == again.cost
+    assert [one.finish_seconds for one in first.records] == [one.finish_seconds for one in again.records]
 
 
 def test_a_fleet_without_spot_runs_on_demand():
-    world = replace(fleet(), pools=POOLS[1:], counts={})
-    outcome = simulate_fleet(world, decide_fleet)
-    assert all(job.met_deadline for job in outcome.jobs if job.admitted and not job.best_effort)
-    assert sum(job.preemptions for job in outcome.jobs) == 0
+    outcome = replay_fleet(fleet(pools=POOLS[1:], counts={}), jobs(), decide_fleet)
+    assert not any(one.missed for one in outcome.records if not one.best_effort)
+    assert sum(one.preemptions for one in outcome.records) == 0

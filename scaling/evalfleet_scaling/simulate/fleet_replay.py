@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 
-from evalfleet_scaling.arrays import IntArray
+from evalfleet_scaling.arrays import FloatArray, IntArray
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_scaling.model import (
     Budget,
@@ -58,11 +58,15 @@ class FleetScenario:
     pools: tuple[Pool, ...]
     counts: dict[str, IntArray]  # spot pool -> workers obtainable per `counts_tick_seconds`
     counts_tick_seconds: float
+    prices: dict[str, FloatArray] = field(
+        default_factory=dict
+    )  # pool -> per hour, at the same ticks
     limits: Limits = field(default_factory=Limits)
     strategy: StrategyName = StrategyName.ELASTIC_AUTO
     startup_range: tuple[float, float] = (1.0, 1.0)  # true start-up as a multiple of the planned, uniform
     launch_failure: float = 0.0  # on pools that are not spot; seen a tick later
     rate_factor: float = 1.0  # true rate as a multiple of the planned; the estimate learns from what was done
+    unit_seconds: float = 0.0  # work a ready worker loses when it is preempted without notice; 0: with notice
     seed: int = 0
 
 
@@ -194,7 +198,7 @@ class _World:
         scenario = self._scenario
         offered = {}
         for name, counts in scenario.counts.items():
-            count = int(counts[int(self.now // scenario.counts_tick_seconds) % len(counts)])
+            count = int(self._at(counts))
             mine = [
                 (record, worker)
                 for record in self._active.values()
@@ -207,6 +211,8 @@ class _World:
                     record, worker = mine[index]
                     del record.workers[worker.slot]
                     record.preemptions += 1
+                    if worker.true_left <= 0:
+                        record.work_left += min(scenario.unit_seconds, self.now - worker.since)
             offered[name] = max(-surplus, 0)
             if count == 0:
                 self._offered_since.pop(name, None)
@@ -218,12 +224,17 @@ class _World:
         scenario = self._scenario
         observations = []
         for pool in scenario.pools:
+            price = Decimal(repr(self._price(pool)))
             if pool.is_spot:
                 since = self._offered_since.get(pool.name)
-                observations.append(PoolObservation(pool.name, offered[pool.name], since))
+                observations.append(PoolObservation(pool.name, offered[pool.name], since, price))
             else:
                 tries, failures = round(self._launches), round(self._failures)
-                observations.append(PoolObservation(pool.name, launches=tries, launch_failures=min(failures, tries)))
+                observations.append(
+                    PoolObservation(
+                        pool.name, price_per_hour=price, launches=tries, launch_failures=min(failures, tries)
+                    )
+                )
         return FleetSnapshot(
             now_seconds=self.now,
             pools=scenario.pools,
@@ -237,6 +248,13 @@ class _World:
             strategy=scenario.strategy,
             memory=self._memory,
         )
+
+    def _at(self, series: IntArray | FloatArray) -> float:
+        return float(series[int(self.now // self._scenario.counts_tick_seconds) % len(series)])
+
+    def _price(self, pool: Pool) -> float:
+        series = self._scenario.prices.get(pool.name)
+        return float(pool.price_per_hour) if series is None else self._at(series)
 
     def _limits(self) -> Limits:
         return replace(
@@ -308,7 +326,7 @@ class _World:
 
     def _measure(self) -> None:
         workers = [worker for record in self._active.values() for worker in record.workers.values()]
-        rate = sum(float(worker.pool.price_per_hour) for worker in workers)
+        rate = sum(self._price(worker.pool) for worker in workers)
         self._largest_rate = max(self._largest_rate, rate)
         self._most_workers = max(self._most_workers, len(workers))
         self._most_on_demand = max(self._most_on_demand, sum(not worker.pool.is_spot for worker in workers))
@@ -335,7 +353,7 @@ class _World:
             record.workers = {}
 
     def _pay(self, record: JobRecord, worker: _Running, seconds: float) -> None:
-        money = float(worker.pool.price_per_hour) * seconds * 1000 / HOUR_MS
+        money = self._price(worker.pool) * seconds * 1000 / HOUR_MS
         record.cost += money
         record.worker_seconds += seconds
         record.on_demand_seconds += 0.0 if worker.pool.is_spot else seconds
