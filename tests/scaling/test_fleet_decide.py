@@ -177,6 +177,12 @@ def test_a_budget_that_does_not_cover_on_demand_leaves_spot_and_says_so() -> Non
     assert decision.of("a").reason == "BudgetLimited"
 
 
+def test_a_budget_that_wins_and_cannot_pay_on_demand_is_admitted_without_a_promise() -> None:
+    poor = job(hours=4, admitted_seconds=None, budget=Budget(Decimal(6), OnConflict.BUDGET))
+    decision = decide_fleet(fleet(poor)).of("a")
+    assert (decision.admitted, decision.best_effort) == (True, True)
+
+
 def test_a_deadline_that_wins_over_the_budget_gets_on_demand() -> None:
     tight = Budget(Decimal(6), OnConflict.DEADLINE)
     decision = decide_fleet(fleet(job(hours=4, deadline_seconds=1.02 * HOUR, budget=tight), spot=0))
@@ -378,8 +384,9 @@ def test_no_decision_exceeds_a_pool_a_quota_a_limit_or_a_width(snapshot: FleetSn
         assert judged.desired_workers <= job_.max_workers
         if job_.suspended or not judged.admitted:
             assert judged.desired_workers == 0
+        allowed = job_.allowed_pools
+        assert all(allowed is None or start.pool_name in allowed for start in judged.starts)
         for entry in judged.desired:
-            assert job_.allowed_pools is None or entry.pool_name in job_.allowed_pools or not judged.starts
             total[entry.pool_name] += entry.workers
     rate = sum(price[name] * workers for name, workers in total.items())
     assert all(total[pool.name] <= pool.max_workers for pool in snapshot.pools)
@@ -427,7 +434,7 @@ def test_a_refused_jobs_named_deadline_is_accepted_when_it_asks_again(snapshot: 
         others = tuple(
             other for other in snapshot.jobs if other.name != job_.name and other.admitted_seconds is not None
         )
-        kept = {other.name for other in others}
+        kept = {other.name for other in others} | {job_.name}
         again = replace(
             snapshot,
             jobs=(*others, replace(job_, deadline_seconds=named)),

@@ -46,7 +46,7 @@ STARTUP_SECONDS = 300.0
 TICK_SECONDS = 300.0
 ON_DEMAND_OVER_SPOT = 3.14  # as in the capacity tables
 _LOAD_SHARE = 0.75
-_MOST_JOBS = {True: 200, False: 800}  # of a stream, from its beginning
+_MOST_JOBS = {True: 120, False: 800}  # of a stream, from its beginning
 Row = dict[str, Any]
 Tell = Callable[[str], None]
 

@@ -106,8 +106,11 @@ def _standing(fleet: Fleet) -> IntArray:
         if allowed is None
         else ~(allowed & steady[None, :] & (pools.max_workers > 0)[None, :]).any(axis=1)
     )
-    kept = np.where(jobs.best_effort | hopeless, Standing.BEST_EFFORT, Standing.GUARANTEED)
-    new = np.where(jobs.run_anyway & no_guarantee, Standing.BEST_EFFORT, Standing.UNDECIDED)
+    # A budget that wins and cannot pay for on-demand leaves nothing to promise a deadline with.
+    price = float(pools.price[pools.fallback])
+    unpaid = jobs.budget_wins & (jobs.spent + price * jobs.work / 3600 > jobs.max_cost * (1 + 1e-9))
+    kept = np.where(jobs.best_effort | hopeless | unpaid, Standing.BEST_EFFORT, Standing.GUARANTEED)
+    new = np.where((jobs.run_anyway & no_guarantee) | unpaid, Standing.BEST_EFFORT, Standing.UNDECIDED)
     standing = np.where(has_deadline, np.where(jobs.was_admitted, kept, new), Standing.NO_DEADLINE)
     if allowed is not None:
         standing = np.where((allowed & (pools.max_workers > 0)[None, :]).any(axis=1), standing, Standing.NO_POOL)
