@@ -6,11 +6,14 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from evalfleet_worker.engine.download import exclusive
 from evalfleet_worker.protocol import FailureReason, RunError
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
+SINGLE_DIGITS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell"})
+"""Values of `tokenizer.ggml.pre` that split every digit off before the GPT-2 rule (llama.cpp, `llama-vocab.cpp`)."""
 
 
 def convert_gguf(gguf: Path, cache: Path) -> Path:
@@ -47,6 +50,7 @@ def _convert(gguf: Path, target: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except Exception as error:
         raise RunError(FailureReason.MODEL_UNREADABLE, f"{gguf.name} cannot be converted: {error}") from error
+    _restore_pre_tokenizer(tokenizer, gguf)
     # save_pretrained refuses a model that was read from GGUF, although its weights are plain fp32 now.
     save_model(model, str(target / "model.safetensors"), metadata={"format": "pt"})
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
@@ -54,6 +58,18 @@ def _convert(gguf: Path, target: Path) -> None:
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str), "utf-8")
     model.generation_config.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+def _restore_pre_tokenizer(tokenizer: Any, gguf: Path) -> None:
+    """Split digits where the file says so: transformers leaves that rule out, so spaces merge wrongly before one."""
+    from gguf import GGUFReader
+    from tokenizers import pre_tokenizers
+
+    field = GGUFReader(gguf).get_field("tokenizer.ggml.pre")
+    if field is not None and field.contents() in SINGLE_DIGITS:
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        rule = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+        tokenizer.backend_tokenizer.pre_tokenizer = rule
 
 
 def _identity(gguf: Path) -> str:
