@@ -27,7 +27,8 @@ def generated() -> dict[Path, str]:
     """Every generated file with its content."""
     crds = (evaluation_job_crd(), scaling_policy_crd())
     return {
-        ROOT / "crds" / f"{crd['metadata']['name']}.yaml": HEADER + yaml.dump(crd, Dumper=Dumper, sort_keys=False, width=120)
+        ROOT / "crds" / f"{crd['metadata']['name']}.yaml": HEADER
+        + yaml.dump(crd, Dumper=Dumper, sort_keys=False, width=120)
         for crd in crds
     }
 

@@ -18,6 +18,8 @@ from evalfleet_worker.protocol import FinishReport, RunError, RunSpec
 
 LOCAL_NAMESPACE = "local"
 DEFAULT_STORE = ".evalfleet"
+LOCAL_UNIT_SECONDS = 2.0
+"""Small units: a local directory costs nothing per unit, and the last ones decide when a run ends."""
 CLUSTER_ONLY = {
     "policy_name": "policyName",
     "sla": "sla",
@@ -70,7 +72,7 @@ def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalR
     store = options.store or (job.spec.store.uri if job.spec.store else DEFAULT_STORE)
     place = RunPlace(LOCAL_NAMESPACE, "", store_uri(store), options.allow_remote_code, options.allow_unsafe_code)
     spec = resolve_paths(run_spec(job, place), folder)
-    spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}")
+    spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}", unit_seconds=LOCAL_UNIT_SECONDS)
     cores = os.cpu_count() or 1
     workers = options.workers or job.spec.max_workers or cores
     cache = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"

@@ -23,6 +23,8 @@ from evalfleet_worker.protocol import (
 
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 20.0
+FINISH_ATTEMPTS = 3
+EVERYBODY = "*"
 
 Report = TypeVar("Report", PlanReport, FinishReport)
 Observer = Callable[["Supervisor", Snapshot], None]
@@ -58,13 +60,30 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
     display.event(f"planning {run.spec.name}: {', '.join(e.name for e in run.spec.evaluations)}")
     plan = _step(launch, "plan", PlanReport)
     display.event(describe_plan(plan))
+    give_back(launch, EVERYBODY)  # this process holds the run's lock: whoever held claims before is dead
+    for _ in range(FINISH_ATTEMPTS):
+        _score(launch, display, plan, run.workers, observer)
+        display.event("all units are committed: computing metrics and intervals")
+        report = _step(launch, "finish", FinishReport)
+        if report.outcome != "Incomplete":
+            return report
+        display.event(f"{report.units_left} units were damaged and are scored again")
+        give_back(launch, EVERYBODY)
+    raise RunError(FailureReason.STORE_CORRUPT, "units keep being damaged in the store: check its disk")
+
+
+def give_back(launch: Launch, worker: str) -> None:
+    """Give back the claims of a worker that is known to be dead."""
+    name = "release" if worker == EVERYBODY else f"{worker}-release"
+    _wait(start(launch, "release", name, {"--worker": worker}))
+
+
+def _score(launch: Launch, display: Display, plan: PlanReport, workers: int, observer: Observer | None) -> None:
     supervisor = Supervisor(launch, display)
     try:
-        supervisor.score(plan, run.workers, observer)
+        supervisor.score(plan, workers, observer)
     finally:
         supervisor.stop_all()
-    display.event("all units are committed: computing metrics and intervals")
-    return _step(launch, "finish", FinishReport)
 
 
 def describe_plan(plan: PlanReport) -> str:
@@ -133,7 +152,7 @@ class Supervisor:
             error = worker.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_words(worker))
             raise RunError(error.reason, error.message)
         if reaction.release:
-            _wait(start(self.launch, "release", f"{worker.name}-release", {"--worker": worker.name}))
+            give_back(self.launch, worker.name)
         if reaction.replace:
             self._start_worker()
 
