@@ -17,7 +17,7 @@ $(VENV)/ready: requirements/dev.txt requirements/uv.txt
 	@echo "takes about 8 GB of disk and, on a fast connection, one to three minutes. Nothing is installed outside $(VENV)."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --no-build-isolation --no-deps --editable .
 	@touch $@
 

@@ -8,8 +8,8 @@ import importlib
 
 import typer
 
-COMMANDS = ("run", "validate", "demo", "cluster", "operator")
-BENCHMARKS: tuple[str, ...] = ()
+COMMANDS = ("run", "validate", "demo", "simulate", "forecast", "cluster", "operator")
+BENCHMARKS = ("bench_capacity", "bench_fleet", "bench_forecast")
 
 app = typer.Typer(
     name="evalfleet",
