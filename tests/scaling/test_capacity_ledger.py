@@ -63,7 +63,7 @@ def test_failed_launches_enlarge_the_margin_and_successes_shrink_it():
     tightness=st.floats(0.3, 1.0),
     startup=st.sampled_from([0.0, 200.0, 300.0, 700.0]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_deadline_is_missed_whatever_spot_does(outages, width, tightness, startup):
     """Assumptions of the guarantee: on-demand within d, the planned rate, a deadline that was feasible at admission."""
     tick = 300.0

@@ -58,9 +58,7 @@ class FleetScenario:
     pools: tuple[Pool, ...]
     counts: dict[str, IntArray]  # spot pool -> workers obtainable per `counts_tick_seconds`
     counts_tick_seconds: float
-    prices: dict[str, FloatArray] = field(
-        default_factory=dict
-    )  # pool -> per hour, at the same ticks
+    prices: dict[str, FloatArray] = field(default_factory=dict)  # pool -> per hour, at the same ticks
     limits: Limits = field(default_factory=Limits)
     strategy: StrategyName = StrategyName.ELASTIC_AUTO
     startup_range: tuple[float, float] = (1.0, 1.0)  # true start-up as a multiple of the planned, uniform
