@@ -18,9 +18,8 @@ def print_report(report: FinishReport, form: Format) -> None:
         console.print(_table(report.results))
     for message in report.messages:
         console.print(f"! {message}")
-    console.print(ledger_line(report.time))
-    console.print(proof_line(report.samples))
-    console.print(f"results: {report.results_uri}", soft_wrap=True)
+    for line in (ledger_line(report.time), proof_line(report.samples), f"results: {report.results_uri}"):
+        console.print(line, soft_wrap=True)
 
 
 def report_data(report: FinishReport) -> dict[str, Any]:
@@ -53,19 +52,24 @@ def _table(results: tuple[Result, ...]) -> Any:
     from rich import box
     from rich.table import Table
 
+    several = any(result.task not in ("", result.evaluation) for result in results)
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("Evaluation", "Task", "Metric"):
-        table.add_column(column)
+    for column in ("Evaluation", "Task", "Metric") if several else ("Evaluation", "Metric"):
+        table.add_column(column, no_wrap=True)
     for column in ("Value", "± SE", "95 % interval", "n"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for result in results:
-        table.add_row(
-            result.evaluation,
-            result.task or result.evaluation,
-            result.metric + (f" ({result.filter})" if result.filter not in ("", "none") else ""),
-            f"{result.value:.4f}",
-            "" if result.standard_error is None else f"{result.standard_error:.4f}",
-            "" if result.low is None or result.high is None else f"{result.low:.4f} – {result.high:.4f}",
-            str(result.n),
-        )
+        names = [result.evaluation, result.task] if several else [result.evaluation]
+        table.add_row(*names, *_cells(result))
     return table
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    known = result.low is not None and result.high is not None
+    return (
+        result.metric + (f" ({result.filter})" if result.filter not in ("", "none") else ""),
+        f"{result.value:.4f}",
+        "" if result.standard_error is None else f"{result.standard_error:.4f}",
+        f"{result.low:.4f} - {result.high:.4f}" if known else "",
+        str(result.n),
+    )

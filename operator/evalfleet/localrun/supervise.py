@@ -56,20 +56,31 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
         RunError: in words, when the run cannot succeed as it is.
         KeyboardInterrupt: after the workers have been stopped in good order.
     """
+    begun = time.monotonic()
     launch = Launch.prepare(run.spec, run.log_folder, run.cache, run.threads)
     display.event(f"planning {run.spec.name}: {', '.join(e.name for e in run.spec.evaluations)}")
     plan = _step(launch, "plan", PlanReport)
+    planned = time.monotonic()
     display.event(describe_plan(plan))
     give_back(launch, EVERYBODY)  # this process holds the run's lock: whoever held claims before is dead
     for _ in range(FINISH_ATTEMPTS):
         _score(launch, display, plan, run.workers, observer)
         display.event("all units are committed: computing metrics and intervals")
+        scored = time.monotonic()
         report = _step(launch, "finish", FinishReport)
         if report.outcome != "Incomplete":
+            display.event(_wall(begun, planned, scored))
             return report
         display.event(f"{report.units_left} units were damaged and are scored again")
         give_back(launch, EVERYBODY)
     raise RunError(FailureReason.STORE_CORRUPT, "units keep being damaged in the store: check its disk")
+
+
+def _wall(begun: float, planned: float, scored: float) -> str:
+    """Where the wall-clock time of the run went, in words."""
+    now = time.monotonic()
+    parts = f"plan {planned - begun:.1f} s, score {scored - planned:.1f} s, finish {now - scored:.1f} s"
+    return f"wall-clock time {now - begun:.1f} s: {parts}"
 
 
 def give_back(launch: Launch, worker: str) -> None:

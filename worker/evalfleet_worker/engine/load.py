@@ -11,7 +11,7 @@ CAUSAL_LM_TYPES = (RequestType.LOGLIKELIHOOD, RequestType.LOGLIKELIHOOD_ROLLING,
 
 
 class RoutingEngine:
-    """Engine of a run with any mix of evaluations; models are loaded on first use and stay loaded."""
+    """Engine of a run with any mix of evaluations; what is loaded stays loaded."""
 
     def __init__(self, run: RunSpec, cache: Path) -> None:
         self._run = run
@@ -27,19 +27,31 @@ class RoutingEngine:
         """Answer all requests of one unit, in their order."""
         answers: dict[int, Answer] = {}
         for name, members in _by_part(requests).items():
-            for request, answer in zip(members, self._part(name).score(members), strict=True):
+            for request, answer in zip(members, self.load(name).score(members), strict=True):
                 answers[request.row] = answer
         return [answers[request.row] for request in requests]
 
-    def _part(self, name: str) -> Engine:
+    def load(self, name: str) -> Engine:
+        """The part of that name, loaded if it is not yet."""
         if name not in self._parts:
             self._parts[name] = LOADERS[name](self._run, self._cache)
         return self._parts[name]
 
 
 def load_engine(run: RunSpec, cache: Path) -> Engine:
-    """The engine of a run. Cheap: models are read when the first unit that needs them is scored."""
-    return RoutingEngine(run, cache)
+    """The engine of a run, with everything loaded that its evaluations need: an unreadable model is refused at once."""
+    engine = RoutingEngine(run, cache)
+    for name in _needed(run):
+        engine.load(name)
+    return engine
+
+
+def _needed(run: RunSpec) -> list[str]:
+    kinds = (
+        "causal-lm" if evaluation.lm_eval else "encoder" if evaluation.embedding else "python"
+        for evaluation in run.evaluations
+    )
+    return list(dict.fromkeys(kinds))
 
 
 def _by_part(requests: Sequence[Request]) -> dict[str, list[Request]]:
