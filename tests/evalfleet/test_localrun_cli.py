@@ -69,6 +69,10 @@ def test_a_run_killed_with_all_its_workers_resumes_to_the_same_samples(workspace
 
     again = json_of(run(workspace, "job.yaml", store="killed"))
     assert again == resumed, "a finished run is shown, not repeated"
+    shown = run_cli("results", "job.yaml", "--store", "killed", cwd=workspace)
+    assert "200 samples planned = 200 scored" in shown.stdout
+    missing = run_cli("results", "job.yaml", "--store", "elsewhere", cwd=workspace)
+    assert (missing.returncode, "no plan yet" in missing.stderr) == (3, True)
 
 
 def kill_when_half_done(process: Any, store: Path) -> None:

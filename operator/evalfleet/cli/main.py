@@ -8,7 +8,7 @@ import importlib
 
 import typer
 
-COMMANDS = ("run", "validate", "demo", "simulate", "forecast", "cluster", "operator")
+COMMANDS = ("run", "validate", "results", "demo", "simulate", "forecast", "cluster", "operator")
 BENCHMARKS = ("bench_capacity", "bench_fleet", "bench_forecast")
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ from evalfleet.cli.output import INTERRUPTED, RUN_ERROR, USAGE_ERROR, Format, fa
 from evalfleet.localrun.display import make_display
 from evalfleet.localrun.lock import RunBusyError, run_lock
 from evalfleet.localrun.report import print_report
-from evalfleet.localrun.supervise import LocalRun, Observer, run_local
+from evalfleet.localrun.supervise import LocalRun, Observer, published_report, run_local
 from evalfleet.runspec import RunPlace, run_spec
 from evalfleet_worker.protocol import FinishReport, RunError, RunSpec
 
@@ -65,6 +65,20 @@ def run_manifest(manifest: Path, options: LocalOptions, observer: Observer | Non
     if report.outcome != "Complete":
         raise typer.Exit(1)
     return report
+
+
+def show_results(manifest: Path, options: LocalOptions) -> None:
+    """Print the published report of a local run, or say what is missing."""
+    try:
+        job = read_evaluation_job(manifest)
+        report = published_report(local_run(job, manifest.resolve().parent, options))
+    except ManifestError as error:
+        fail(str(error), USAGE_ERROR)
+    except RunError as error:
+        fail(f"{error.reason}: {error.message}", RUN_ERROR)
+    if report.outcome == "Incomplete":
+        fail(f"no results yet: {report.units_left} units are left; `evalfleet run {manifest}` resumes", RUN_ERROR)
+    print_report(report, options.output)
 
 
 def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalRun:

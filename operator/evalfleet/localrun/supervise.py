@@ -76,6 +76,15 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
     raise RunError(FailureReason.STORE_CORRUPT, "units keep being damaged in the store: check its disk")
 
 
+def published_report(run: LocalRun) -> FinishReport:
+    """The report of a finished run; outcome Incomplete while units are left.
+
+    Raises:
+        RunError: the run was never planned, or its store cannot be read.
+    """
+    return _step(Launch.prepare(run.spec, run.log_folder, run.cache, run.threads), "finish", FinishReport)
+
+
 def _wall(begun: float, planned: float, scored: float) -> str:
     """Where the wall-clock time of the run went, in words."""
     now = time.monotonic()

@@ -1,0 +1,30 @@
+"""`evalfleet results`: the published numbers of a finished evaluation."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalfleet.cli.output import Format
+
+
+def results(
+    target: Annotated[str, typer.Argument(help="A manifest that was run here, or the name of an EvaluationJob.")],
+    store: Annotated[str | None, typer.Option(help="Run store of the local run. Default as in `run`.")] = None,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the EvaluationJob.")] = "default",
+    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+) -> None:
+    """Show results with intervals: of a local run by its manifest, of a cluster's EvaluationJob by its name."""
+    if Path(target).is_file():
+        from evalfleet.localrun.command import LocalOptions, show_results
+
+        show_results(Path(target), LocalOptions(store=store, output=output))
+        return
+    from evalfleet.cli.cluster_results import show_cluster_results
+
+    show_cluster_results(target, namespace, output)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(results)
