@@ -89,6 +89,40 @@ def agree(found, expected):
         assert mine == pytest.approx(theirs, abs=TOLERANCE)
 
 
+def agree_or_exact(found, expected, prompts, model, cache):
+    """As `agree`; where the golden value of a long text is off, plain fp64 passes of the same weights decide.
+
+    The script summed in fp32: on PIQA's longest solutions it is 1.2e-3 away from fp64, the engine 1e-5.
+    """
+    off = [i for i in range(len(found)) if found[i] != pytest.approx(expected[i], abs=TOLERANCE)]
+    assert len(off) <= len(found) // 50
+    for index in off:
+        assert found[index] == pytest.approx(exact(model, cache, *prompts[index]), abs=1e-4)
+        assert found[index] == pytest.approx(expected[index], rel=1e-5)
+
+
+def exact(model, cache, context, continuations):
+    """Log-probabilities by plain forward passes in fp64."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from evalfleet_worker.engine.resolve import resolve_model
+
+    place = resolve_model(ModelSpec(model), cache).path
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    plain = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).double().eval()
+    prefix = len(tokenizer(context)["input_ids"])
+    return [_sum(plain, torch.tensor(tokenizer(context + text)["input_ids"]), prefix) for text in continuations]
+
+
+def _sum(plain, ids, prefix):
+    import torch
+
+    with torch.inference_mode():
+        rows = plain(ids[None, :-1]).logits[0, prefix - 1 :].log_softmax(-1)
+    return float(rows.gather(1, ids[prefix:, None]).sum())
+
+
 def test_arc_easy(model, cache, tmp_path):
     documents = lines(public_data("arc", "arc_easy_test.jsonl"), 200)
     write(tmp_path, "arc", [{**d, "gold": d["labels"].index(d["answer"])} for d in documents])
@@ -104,7 +138,9 @@ def test_piqa(model, cache, tmp_path):
     found, report = scores(
         model, cache, tmp_path, task("piqa", "Question: {{goal}}\nAnswer:", "{{[sol1, sol2]}}", "gold")
     )
-    agree(found, [row["logprobs"] for row in golden("smollm2-q41_piqa-valid_first200.jsonl")])
+    prompts = [(f"Question: {d['goal']}\nAnswer:", (f" {d['sol1']}", f" {d['sol2']}")) for d in documents]
+    expected = [row["logprobs"] for row in golden("smollm2-q41_piqa-valid_first200.jsonl")]
+    agree_or_exact(found, expected, prompts, model, cache)
     assert metric(report, "acc_norm") == 65.5
 
 
