@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-local test test-slow lint format verify generate lock bench clean
+.PHONY: help setup demo cluster-binaries test test-slow lint format verify generate lock bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -31,10 +31,13 @@ setup: $(VENV)/ready $(VENV)/models ## Install everything into .venv (2.7 GB to 
 demo: setup ## Evaluate a real model with several workers, kill one, show that nothing is lost
 	$(BIN)/evalfleet demo
 
-test: setup ## Run the tests (minutes on two cores)
+cluster-binaries: setup ## Find or build the control plane of the local cluster (minutes, once)
+	$(BIN)/evalfleet cluster binaries
+
+test: cluster-binaries ## Run the tests (minutes on two cores; the first time it builds the control plane)
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
-test-slow: setup ## Run the long tests as well: thousands of schedules, a hundred kills, golden values
+test-slow: cluster-binaries ## Run the long tests as well: thousands of schedules, a hundred kills, golden values
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: setup ## Style, types, import contracts, shell, YAML, containers
