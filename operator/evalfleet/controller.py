@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 FLEET_TICK_SECONDS = 1.0
 PROGRESS_WRITE_SECONDS = 10.0
+REFUSED = frozenset({400, 403, 422})
+"""Answers that mean: this object as it is, not: the API server has a bad moment."""
 
 
 class Controller:
@@ -110,7 +112,12 @@ class Controller:
             self._written.pop(key, None)
             return
         step = decide(world)
-        await self._apply(step.actions)
+        try:
+            await self._apply(step.actions)
+        except KubeError as error:
+            if error.status in REFUSED:
+                await self._write_status(key, world, _refusal(step.conditions, error), step.status)
+            raise
         await self._write_status(key, world, step.conditions, step.status)
         if step.requeue_seconds is not None:
             self.queue.add_after(key, step.requeue_seconds)
@@ -120,13 +127,15 @@ class Controller:
         worlds = self._jobs_of(key, now)
         world = FleetWorld(now, self.observer.policy(key.namespace, key.name), worlds)
         outcome = reconcile(world, self._decide_fleet)
-        await self._apply(outcome.actions)
+        refused = await self._apply_each(outcome.actions)
         for uid, verdict in outcome.verdicts.items():
             if self.memory.verdicts.get(uid) != verdict:
                 self.memory.verdicts[uid] = verdict
                 self.queue.add(Key("EvaluationJob", worlds[uid].identity.namespace, worlds[uid].identity.name))
         if world.policy is not None:
             await self._write_policy_status(key, world, outcome.decision.reason, outcome.decision.message)
+        if refused is not None:
+            raise refused
         if outcome.verdicts:
             self.queue.add_after(key, FLEET_TICK_SECONDS)
 
@@ -148,6 +157,17 @@ class Controller:
                 await self._create(dict(action.body))
             else:
                 await self._delete(action)
+
+    async def _apply_each(self, actions: tuple[Action, ...]) -> KubeError | None:
+        """Apply all actions of a policy; one that is refused harms only its own job. Returns the first refusal."""
+        first: KubeError | None = None
+        for action in actions:
+            try:
+                await self._apply((action,))
+            except KubeError as error:
+                log.warning("%s", error)
+                first = first or error
+        return first
 
     async def _create(self, body: dict[str, Any]) -> None:
         """Create if absent; an object of another owner under our name is an error that names it."""
@@ -219,6 +239,13 @@ class Controller:
             patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
             self.telemetry.status_writes.inc()
             self.cache.put("ScalingPolicy", patched)
+
+
+def _refusal(stated: tuple[Condition, ...], error: KubeError) -> tuple[Condition, ...]:
+    """What a job says whose child the API server refuses; it is tried again, for quota and policy may change."""
+    message = f"the API server refuses an object of this job: {error}"
+    words = ("ObjectRefused", message)
+    return (*stated, cond.false("Ready", *words), cond.true("Reconciling", *words), cond.true("Stalled", *words))
 
 
 def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import aiohttp
+
 log = logging.getLogger(__name__)
 
 REMEMBERED = 4096
@@ -50,7 +52,7 @@ class EventRecorder:
                 await self._api.patch(f"{path}/{name}", {"count": count, "lastTimestamp": now})
             else:
                 await self._api.create(path, self._event(about, name, (kind, reason, message), now))
-        except (OSError, RuntimeError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as error:
             log.debug("event %s: %s", name, error)
 
     def _event(self, about: dict[str, Any], name: str, words: tuple[str, str, str], now: str) -> dict[str, Any]:

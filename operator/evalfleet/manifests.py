@@ -29,6 +29,9 @@ WORK_FOLDER = "/work"
 TERMINATION_PATH = "/dev/termination-log"
 GRACE_SECONDS = 30
 UNREACHABLE_SECONDS = 30
+MAX_THREADS = 256
+CPU_SCALES = {"m": 1e-3, "k": 1e3}
+"""Suffixes that make sense for CPU; the API server takes others as well, and no node has so many cores."""
 
 Object = dict[str, Any]
 
@@ -267,8 +270,9 @@ def _resources(worker: Worker | None, pool: NodePool | None) -> Object:
 def _threads(worker: Worker | None) -> int:
     """Compute threads: whole cores of the request, so that neighbours on a node are left alone."""
     cpu = (worker.resources.cpu if worker and worker.resources else None) or "1"
-    cores = float(cpu.removesuffix("m")) / 1000 if cpu.endswith("m") else float(cpu)
-    return max(1, int(cores))
+    number = cpu.rstrip("mkKMGTi")
+    scale = CPU_SCALES.get(cpu.removeprefix(number), 1.0)
+    return max(1, min(MAX_THREADS, int(float(number) * scale)))
 
 
 def _selector(worker: Worker | None) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import aiohttp
+
 from evalfleet.adapters.kube import Kube, KubeError
 
 CONFLICT = 409
@@ -24,6 +26,8 @@ class KubeLease:
             if error.status == NOT_FOUND:
                 return None
             raise
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error
 
     async def write_lease(self, lease: dict[str, Any], create: bool) -> dict[str, Any] | None:
         """Create or replace; None when another candidate was faster."""
@@ -35,3 +39,5 @@ class KubeLease:
             if error.status == CONFLICT:
                 return None
             raise
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error

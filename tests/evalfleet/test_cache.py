@@ -1,0 +1,43 @@
+"""The cache: newer versions win, deletions are found by listing, a name may be used again."""
+
+from typing import Any
+
+from evalfleet.cache import Cache, Key, key_of
+
+
+def pod(name: str, version: int, uid: str = "u") -> dict[str, Any]:
+    return {"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": str(version)}}
+
+
+def test_an_old_event_never_replaces_a_newer_object() -> None:
+    cache = Cache()
+    assert cache.put("Pod", pod("a", 5))
+    assert not cache.put("Pod", pod("a", 4))
+    assert cache.get(Key("Pod", "n", "a")) == pod("a", 5)
+
+
+def test_a_listing_finds_what_was_deleted_unseen() -> None:
+    cache = Cache()
+    for name in ("a", "b", "c"):
+        cache.put("Pod", pod(name, 1))
+    cache.put("Job", pod("a", 1))
+    changed = cache.replace("Pod", [pod("a", 1), pod("b", 2), pod("d", 3)])
+    assert changed == {Key("Pod", "n", name) for name in ("b", "c", "d")}
+    assert {key_of("Pod", body) for body in cache.of_kind("Pod")} == {Key("Pod", "n", name) for name in ("a", "b", "d")}
+    assert cache.get(Key("Job", "n", "a")) is not None
+
+
+def test_the_deletion_of_an_older_object_does_not_remove_its_successor() -> None:
+    cache = Cache()
+    cache.put("Pod", pod("a", 9, uid="new"))
+    assert not cache.remove("Pod", pod("a", 3, uid="old"))
+    assert cache.remove("Pod", pod("a", 10, uid="new"))
+
+
+def test_an_object_we_delete_counts_as_going_at_once() -> None:
+    cache = Cache()
+    cache.put("Job", pod("a", 1))
+    cache.mark_deleting(Key("Job", "n", "a"), "2026-01-01T00:00:00Z")
+    body = cache.get(Key("Job", "n", "a"))
+    assert body is not None
+    assert body["metadata"]["deletionTimestamp"] == "2026-01-01T00:00:00Z"
