@@ -80,10 +80,8 @@ def _decide(job: Job, snapshot: FleetSnapshot, free: _Free) -> JobDecision:
         free.give_back(worker)
     taken = {worker.slot for worker in kept}
     slots = (slot for slot in range(job.max_workers + len(taken)) if slot not in taken)
-    starts = tuple(
-        Start(job.name, slot, pool)
-        for pool, slot, _ in zip(free.take(), slots, range(wanted - len(kept)), strict=False)
-    )
+    wanted_slots = zip(range(wanted - len(kept)), slots, free.take(), strict=False)  # take() last: it is consumed
+    starts = tuple(Start(job.name, slot, pool) for _, slot, pool in wanted_slots)
     reason, message = _words(job, wanted, len(kept) + len(starts))
     counts = Counter([worker.pool_name for worker in kept] + [start.pool_name for start in starts])
     return JobDecision(

@@ -1,0 +1,71 @@
+"""The pods the operator creates: restricted, allow-listed, named deterministically."""
+
+from typing import Any
+
+import pytest
+from operator_worlds import policy, world
+
+from evalfleet.manifests import Identity, finish_job, plan_job, worker_job
+from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape
+
+OWNER = Identity("team", "job", "uid-1")
+
+
+def bodies(spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    shape = pod_shape(world(spec, policy=policy()))
+    pool = policy().spec.pools[0]
+    return [plan_job(OWNER, shape), worker_job(OWNER, shape, pool, 3, 2), finish_job(OWNER, shape, 1)]
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_every_pod_is_restricted_and_has_no_token(index: int) -> None:
+    pod = bodies()[index]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["command"][:3] == ["python", "-m", "evalfleet_worker"]
+
+
+def test_a_disruption_never_counts_and_the_fatal_code_ends_at_once() -> None:
+    rules = bodies()[1]["spec"]["podFailurePolicy"]["rules"]
+    assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert rules[1]["onExitCodes"]["values"] == [64]
+    assert rules[2]["onExitCodes"]["values"] == [75, 143]
+
+
+def test_a_worker_names_its_slot_generation_pool_and_price() -> None:
+    body = bodies()[1]
+    assert body["metadata"]["name"] == "job-w3-2"
+    assert body["metadata"]["labels"]["evalfleet.io/pool"] == "spot"
+    assert body["metadata"]["annotations"]["evalfleet.io/price-per-hour"] == "1.00"
+    assert body["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+    assert body["spec"]["template"]["spec"]["nodeSelector"] == {"p": "s"}
+    assert body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+
+
+def test_long_names_are_shortened_and_stay_distinct() -> None:
+    first, second = (Identity("team", "x" * 200 + end, "u").child("w12-345") for end in ("a", "b"))
+    assert first != second
+    assert max(len(first), len(second)) <= 63
+
+
+def test_the_users_environment_never_overrides_ours() -> None:
+    env = [{"name": "HF_TOKEN", "value": "x"}]
+    container = bodies({"worker": {"env": env}})[1]["spec"]["template"]["spec"]["containers"][0]
+    names = [entry["name"] for entry in container["env"]]
+    assert names[:2] == ["POD_IP", "POD_NAME"]
+    assert "HF_TOKEN" in names
+    assert len(set(names)) == len(names)
+
+
+def test_claims_are_mounted_and_their_uris_become_paths() -> None:
+    observed = world({"data": {"uri": "pvc://datasets/sts"}, "store": {"uri": "pvc://runs/here"}})
+    assert pod_shape(observed).claims == ("datasets", "runs")
+    spec = job_spec(observed)
+    assert (spec.data_uri, spec.store_uri) == ("file:///volumes/datasets/sts", "file:///volumes/runs/here")

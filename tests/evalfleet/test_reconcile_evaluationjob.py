@@ -1,0 +1,247 @@
+"""What follows for one EvaluationJob, step by step, as tables of worlds."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, reported, worker, world
+
+from evalfleet.conditions import Condition
+from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.evaluationjob.reconcile import decide
+from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
+from evalfleet.reconcile.steps import Create, Delete, Step
+from evalfleet.settings import Settings
+from evalfleet_worker.protocol import Progress
+
+FINISH_REPORT: dict[str, Any] = {
+    "runId": "uid-1",
+    "outcome": "Complete",
+    "results": [
+        {"evaluation": "e", "metric": "acc", "value": 0.5, "standardError": 0.1, "low": 0.3, "high": 0.7, "n": 25}
+    ],
+    "samples": {"planned": 25, "scored": 25},
+    "time": {"modelLoadSeconds": 2.4},
+    "resultsUri": "s3://bucket/runs/results",
+}
+
+
+def stated(step: Step, kind: str) -> Condition:
+    return next(c for c in step.conditions if c.type == kind)
+
+
+def says(step: Step, kind: str) -> tuple[str, str]:
+    found = stated(step, kind)
+    return found.status, found.reason
+
+
+def created(step: Step) -> list[str]:
+    return [f"{a.body['kind']}/{a.body['metadata']['name']}" for a in step.actions if isinstance(a, Create)]
+
+
+def deleted(step: Step) -> list[str]:
+    return [a.name for a in step.actions if isinstance(a, Delete)]
+
+
+REFUSALS: dict[str, tuple[World, str, bool]] = {
+    "an unparsable object": (world({"job": None, "problem": "spec.seed: no"}), "InvalidSpec", True),
+    "a missing policy": (world({"policy_missing": True}, policyName="x"), "PolicyNotFound", False),
+    "no store": (world(store=None), "StoreMissing", False),
+    "a model on one machine": (world(model={"uri": "file:///m"}), "InvalidModelRef", True),
+    "a store on one machine": (world(store={"uri": "file:///s"}), "InvalidUri", True),
+    "remote code with one key": (
+        world(model={"uri": "hf://a/b", "trustRemoteCode": True}),
+        "RemoteCodeForbidden",
+        False,
+    ),
+    "unsafe code with one key": (world(confirmRunUnsafeCode=True), "UnsafeCodeForbidden", False),
+    "a foreign image": (
+        world({"policy": policy(security={"allowedImages": ["ours/"]})}, worker={"image": "theirs/x"}),
+        "ImageForbidden",
+        False,
+    ),
+    "a foreign model": (
+        world({"policy": policy(security={"allowedModelUriPrefixes": ["s3://ours/"]})}),
+        "ModelForbidden",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_is_final_only_when_nothing_outside_the_object_can_mend_it(name: str) -> None:
+    place, reason, final = REFUSALS[name]
+    step = decide(place)
+    assert says(step, "Accepted") == ("False", reason)
+    assert not step.actions
+    assert any(c.type == "Failed" for c in step.conditions) == final
+    assert ("completionTime" in step.status) == final
+    assert (step.requeue_seconds is not None) == (not final)
+
+
+def test_host_nodes_of_one_machine_permit_file_uris() -> None:
+    place = world({"settings": Settings(allow_file_uris=True)}, model={"uri": "file:///m"}, store={"uri": "file:///s"})
+    assert says(decide(place), "Accepted")[0] == "True"
+
+
+def test_a_new_job_gets_its_spec_and_a_plan_pod() -> None:
+    step = decide(world())
+    assert created(step) == ["ConfigMap/job-run", "Job/job-plan"]
+    assert says(step, "Planned") == ("False", "Planning")
+    assert says(step, "Ready") == ("False", "Planning")
+
+
+def test_waiting_for_a_node_is_waiting_and_never_failure() -> None:
+    step = decide(world({"plan": child(Phase.WAITING, reason="WaitingForNode", message="no node fits yet")}))
+    assert says(step, "Planned") == ("Unknown", "WaitingForNode")
+    assert says(step, "Reconciling") == ("True", "WaitingForNode")
+    assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+
+
+def test_a_plan_report_is_adopted() -> None:
+    step = decide(world({"plan": reported(PLAN_REPORT)}))
+    assert says(step, "Planned") == ("True", "Planned")
+    assert step.status["plan"]["units"] == 10
+    assert step.requeue_seconds == 0.0
+
+
+def test_a_lost_plan_report_is_asked_for_again() -> None:
+    step = decide(world({"plan": child(Phase.SUCCEEDED, termination=None)}))
+    assert says(step, "Planned") == ("False", "PlanReportLost")
+    assert deleted(step) == ["child"]
+
+
+@pytest.mark.parametrize(
+    ("termination", "reason"),
+    [
+        (json.dumps({"reason": "InvalidModelRef", "message": "no such model"}), "InvalidModelRef"),
+        ("Traceback: boom", "PodFailurePolicy"),
+        (None, "PodFailurePolicy"),
+    ],
+)
+def test_a_failed_plan_fails_the_job_in_the_pods_own_words(termination: str | None, reason: str) -> None:
+    failed = child(Phase.FAILED, reason="PodFailurePolicy", message="exit code 64", termination=termination)
+    step = decide(world({"plan": failed}))
+    assert says(step, "Failed") == ("True", reason)
+    assert says(step, "Succeeded") == ("False", reason)
+
+
+def test_a_job_that_is_all_cached_goes_straight_to_its_finish() -> None:
+    status = {"conditions": [condition("Planned")], "plan": {"units": 0}}
+    step = decide(world({"status": status}))
+    assert says(step, "Admitted") == ("True", "AllCached")
+    assert created(step) == ["Job/job-finish-1"]
+
+
+def test_the_fleets_refusal_is_repeated_in_its_words() -> None:
+    verdict = FleetVerdict(False, 0, "WaitingForQuota", "all pools are used")
+    step = decide(world(planned(fleet=verdict)))
+    assert says(step, "Admitted") == ("False", "WaitingForQuota")
+    assert stated(step, "Ready").message == "all pools are used"
+
+
+def progress(done: int, rate: float = 10.0) -> Progress:
+    return Progress("uid-1", "w", "Scoring", 10, done, 100, done * 10, rate, 0.0)
+
+
+def test_progress_never_goes_back_nor_beyond_the_plan() -> None:
+    status = {**planned()["status"], "progress": {"unitsDone": 6}}
+    for told, shown in ((3, 6), (8, 8)):
+        step = decide(world(planned(status=status, workers=(worker(progress=progress(told)),))))
+        assert step.status["progress"]["unitsDone"] == shown
+    step = decide(world(planned(workers=(worker(progress=progress(99)),))))
+    assert created(step) == ["Job/job-finish-1"]
+
+
+def test_a_deadline_at_risk_is_said_before_it_has_passed() -> None:
+    soon = {"deadlineTime": (NOW + timedelta(seconds=5)).isoformat()}
+    step = decide(world(planned(workers=(worker(progress=progress(1, rate=1.0)),)), sla=soon))
+    assert says(step, "OnTime") == ("False", "DeadlineAtRisk")
+
+
+def test_a_fatal_worker_fails_the_job_and_a_retryable_one_does_not_before_the_limit() -> None:
+    fatal = worker(phase=Phase.FAILED, reason="PodFailurePolicy", message="exit code 64")
+    assert says(decide(world(planned(workers=(fatal,)))), "Failed") == ("True", "PodFailurePolicy")
+    crash = worker(phase=Phase.FAILED, reason="BackoffLimitExceeded", message="exit code 1")
+    for failures, ended in ((2, False), (3, True)):
+        step = decide(world(planned(workers=(crash,), extra={"failures": failures}), backoffLimit=2))
+        assert any(c.type == "Failed" for c in step.conditions) == ended
+
+
+def test_a_worker_that_found_nothing_left_leads_to_the_finish() -> None:
+    step = decide(world(planned(workers=(worker(phase=Phase.SUCCEEDED),))))
+    assert created(step) == ["Job/job-finish-1"]
+
+
+def finishing(report: dict[str, Any] | None) -> World:
+    finish = child(Phase.SUCCEEDED, name="job-finish-1", termination=json.dumps(report) if report else None)
+    return world(planned(workers=(worker(phase=Phase.SUCCEEDED),), finish=finish, finish_attempt=1))
+
+
+def test_a_complete_report_succeeds_with_results_and_intervals() -> None:
+    step = decide(finishing(FINISH_REPORT))
+    assert says(step, "Ready") == ("True", "Succeeded")
+    assert says(step, "Succeeded") == ("True", "Complete")
+    assert step.status["results"] == [
+        {
+            "evaluation": "e",
+            "metric": "acc",
+            "value": "0.5",
+            "n": 25,
+            "standardError": "0.1",
+            "low": "0.3",
+            "high": "0.7",
+        }
+    ]
+
+
+def test_failed_samples_are_a_failure_and_never_a_score_of_zero() -> None:
+    samples = {"planned": 25, "scored": 24, "failed": 1}
+    step = decide(finishing({**FINISH_REPORT, "outcome": "SamplesFailed", "samples": samples}))
+    assert says(step, "Failed") == ("True", "SamplesFailed")
+
+
+def test_an_incomplete_report_sends_workers_back_to_work() -> None:
+    step = decide(finishing({**FINISH_REPORT, "outcome": "Incomplete", "unitsLeft": 2}))
+    assert deleted(step) == ["job-finish-1", "job-w0-1"]
+    assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+
+
+def test_a_lost_finish_report_is_asked_for_again() -> None:
+    assert deleted(decide(finishing(None))) == ["job-finish-1"]
+
+
+def test_a_suspended_job_says_so_and_is_not_terminal() -> None:
+    step = decide(world(planned(), suspend=True))
+    assert says(step, "Suspended") == ("True", "Suspended")
+    assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+
+
+def test_the_active_deadline_counts_from_the_start() -> None:
+    status = {**planned()["status"], "startTime": (NOW - timedelta(seconds=60)).isoformat()}
+    early = decide(world(planned(status=status), activeDeadlineSeconds=61))
+    assert early.requeue_seconds is not None
+    assert early.requeue_seconds <= 1.0
+    late = decide(world(planned(status=status), activeDeadlineSeconds=60))
+    assert says(late, "Failed") == ("True", "DeadlineExceeded")
+
+
+@pytest.mark.parametrize(("age", "gone"), [(59, False), (60, True)])
+def test_after_its_ttl_a_finished_job_is_deleted(age: int, gone: bool) -> None:
+    done = (NOW - timedelta(seconds=age)).isoformat()
+    status = {"conditions": [condition("Succeeded")], "completionTime": done}
+    step = decide(world({"status": status}, ttlSecondsAfterFinished=60))
+    assert ("job" in deleted(step)) == gone
+    assert not step.conditions
+
+
+def test_a_terminal_job_keeps_its_words_and_loses_its_children() -> None:
+    status = {"conditions": [condition("Succeeded", "False")]}
+    step = decide(world({"status": status, "workers": (worker(),), "plan": child(Phase.SUCCEEDED, name="job-plan")}))
+    assert (step.conditions, sorted(deleted(step))) == ((), ["job-plan", "job-w0-1"])
+
+
+def test_a_job_that_is_being_deleted_is_left_alone() -> None:
+    assert decide(replace(world(), deleting=True)) == Step(halt=True)
