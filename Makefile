@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster-binaries test test-slow lint format verify generate lock bench clean
+.PHONY: help setup demo demo-cluster cluster-binaries test test-slow lint format verify generate lock bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -32,6 +32,9 @@ setup: $(VENV)/ready $(VENV)/models ## Install everything into .venv (2.7 GB to 
 
 demo: setup ## Evaluate a real model with several workers, kill one, show that nothing is lost
 	$(BIN)/evalfleet demo
+
+demo-cluster: cluster-binaries ## The same on a local Kubernetes cluster with the operator; a spot node is reclaimed
+	$(BIN)/evalfleet demo --cluster --folder .evalfleet/demo-cluster
 
 cluster-binaries: setup ## Find or build the control plane of the local cluster (minutes, once)
 	$(BIN)/evalfleet cluster binaries

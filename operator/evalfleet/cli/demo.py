@@ -12,6 +12,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=2, max=64, help="Worker processes.")] = 3,
     output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
     folder: Annotated[Path, typer.Option(help="Where data, manifest and store are written.")] = Path(".evalfleet/demo"),
+    cluster: Annotated[bool, typer.Option(help="On a local Kubernetes cluster, with a reclaimed spot node.")] = False,
     setup_only: Annotated[bool, typer.Option(help="Only read the model into the cache (half a minute, once).")] = False,
 ) -> None:
     """Evaluate a real language model with several workers, kill one in the middle, show that nothing is lost."""
@@ -19,6 +20,11 @@ def demo(
 
     if setup_only:
         fetch_model(folder)
+        return
+    if cluster:
+        from evalfleet.demo.cluster import run_cluster_demo
+
+        run_cluster_demo(folder, output)
         return
     run_demo(folder, workers, output)
 
