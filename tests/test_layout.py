@@ -63,3 +63,11 @@ def test_the_core_is_importable_without_the_shell_and_the_worker() -> None:
     code = f"import evalfleet_scaling, sys; print(sorted({others} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
+
+
+def test_workers_that_score_never_import_the_harness() -> None:
+    heavy = {"lm_eval", "datasets"}
+    modules = "evalfleet_worker.loop.work, evalfleet_worker.loop.child, evalfleet_worker.engine.causal_lm"
+    code = f"import {modules}, sys; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
