@@ -16,6 +16,7 @@ from evalfleet.api.wire import (
     Uri,
     WireModel,
     at_most_one,
+    distinct_names,
     exactly_one,
 )
 
@@ -283,6 +284,12 @@ class Worker(WireModel):
     service_account_name: Name | None = None
     """serviceAccountName of the pods (no token is mounted). Unset: default."""
 
+    @field_validator("env")
+    @classmethod
+    def _distinct(cls, env: list[EnvVar] | None) -> list[EnvVar] | None:
+        distinct_names(env or [], "variables")
+        return env
+
 
 class EngineOptions(WireModel):
     """Numerics and limits of the engine."""
@@ -351,10 +358,7 @@ class EvaluationJobSpec(WireModel):
     @field_validator("evaluations")
     @classmethod
     def _distinct(cls, evaluations: list[Evaluation]) -> list[Evaluation]:
-        names = [evaluation.name for evaluation in evaluations]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two evaluations are named {name!r}: names must differ")
+        distinct_names(evaluations, "evaluations")
         return evaluations
 
 

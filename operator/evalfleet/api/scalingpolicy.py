@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from evalfleet.api.evaluationjob import LabelMap, ObjectMeta, ShortText, Store, Toleration, Worker
 from evalfleet.api.status import ScalingPolicyStatus
@@ -14,6 +14,7 @@ from evalfleet.api.wire import (
     PositiveInt,
     Rule,
     WireModel,
+    distinct_names,
 )
 
 WorkerCount = Annotated[int, Field(ge=0, le=1000)]
@@ -147,6 +148,12 @@ class ScalingPolicySpec(WireModel):
             holds=lambda spec: spec.strategy != "SpotOnly" or any(p.capacity_type == "Spot" for p in spec.pools),
         ),
     )
+
+    @field_validator("pools")
+    @classmethod
+    def _distinct(cls, pools: list[NodePool]) -> list[NodePool]:
+        distinct_names(pools, "pools")
+        return pools
 
 
 class ScalingPolicy(WireModel):

@@ -1,6 +1,6 @@
 """Base of all wire models: camelCase, unknown fields refused, rules that the API server and pydantic both check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -84,6 +84,18 @@ def at_most_one(*members: str) -> Rule:
         message=f"at most one of {' and '.join(members)} may be set",
         holds=lambda model: len(set_members(model) & set(members)) <= 1,
     )
+
+
+def distinct_names(entries: Sequence[Any], what: str) -> None:
+    """Refuse two entries of one name, as the API server does for list-maps.
+
+    Raises:
+        ValueError: two entries have the same name.
+    """
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two {what} are named {name!r}: names must differ")
 
 
 def set_members(model: BaseModel) -> set[str]:
