@@ -28,6 +28,8 @@ QUEUE_WORKERS = 4
 LEASE_NAME = "evalfleet-operator"
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=evalfleet"
 STUCK_SECONDS = 300.0
+FIRST_SYNC_SECONDS = 8.0
+"""Below the renew deadline: the lease is not renewed meanwhile."""
 
 
 class Operator:
@@ -62,7 +64,7 @@ class Operator:
 
     async def _lead(self, elector: Elector | None) -> int:
         watcher = Watcher(self.settings.watch_namespaces, asyncio.get_running_loop(), self.controller.deliver)
-        await self._resync()
+        await self._first_sync()
         watcher.start()
         tasks = [asyncio.create_task(self.controller.work()) for _ in range(QUEUE_WORKERS)]
         tasks += [asyncio.create_task(self._resync_for_ever()), asyncio.create_task(self._pull_for_ever())]
@@ -86,6 +88,19 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             await _quietly(self._resync())
+
+    async def _first_sync(self) -> None:
+        """List until it succeeds: a kind that was created just now answers 429 for a moment."""
+        loop = asyncio.get_running_loop()
+        given_up = loop.time() + FIRST_SYNC_SECONDS
+        while True:
+            try:
+                return await self._resync()
+            except (*UNREACHABLE, KubeError) as error:
+                if loop.time() > given_up:
+                    raise
+                log.warning("first listing: %s", error)
+                await asyncio.sleep(0.5)
 
     async def _resync(self) -> None:
         """List everything: what a watch lost is found, what was deleted meanwhile goes."""

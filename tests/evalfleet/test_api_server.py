@@ -157,16 +157,17 @@ MUTABLE: dict[str, Object] = {
 }
 
 
+def is_established(crd: Object) -> bool:
+    return status_of(crd["status"].get("conditions") or [], "Established") == "True"
+
+
 @pytest.fixture(scope="module")
 def server(shared_cluster: LocalCluster, cluster_client: Client) -> Client:
     for crd in CRDS:
         command = [shared_cluster.kubectl, f"--kubeconfig={shared_cluster.kubeconfig}", "apply", "-f", crd]
         subprocess.run(command, check=True, capture_output=True)
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd.stem}"
-        established = "Established"
-        cluster_client.wait(
-            path, lambda found: status_of(found["status"].get("conditions") or [], established) == "True"
-        )
+        cluster_client.wait(path, is_established)
     cluster_client.wait("/api/v1/namespaces/default", bool)
     return cluster_client
 
