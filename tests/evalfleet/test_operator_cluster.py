@@ -1,0 +1,127 @@
+"""The operator as a real process on a real API server: honest failures, and an absurd neighbour that disturbs nobody."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_client import Client
+from lm_eval_suite import choice_task, write_documents, write_model
+
+from evalfleet.conditions import status_of
+from evalfleet.localcluster import LocalCluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+Object = dict[str, Any]
+ROOT = Path(__file__).parents[2]
+
+
+class OperatorProcess:
+    """`evalfleet operator` that can be killed and started again."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._environment, self._log = environment, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "evalfleet.cli.main", "operator"]
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+
+    def end(self, number: int) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_model(folder / "model")
+    write_documents(folder / "data")
+    return folder
+
+
+@pytest.fixture
+def operator(shared_cluster: LocalCluster, cluster_client: Client, namespace: str, place: Path) -> Iterator[Any]:
+    for crd in sorted((ROOT / "crds").glob("*.evalfleet.io.yaml")):
+        subprocess.run(
+            [shared_cluster.kubectl, f"--kubeconfig={shared_cluster.kubeconfig}", "apply", "-f", crd],
+            check=True,
+            capture_output=True,
+        )
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/evaluationjobs.evalfleet.io"
+    cluster_client.wait(path, lambda crd: status_of(crd["status"].get("conditions") or [], "Established") == "True")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("operator", "scaling", "worker")),
+        "KUBECONFIG": str(shared_cluster.kubeconfig),
+        "EVALFLEET_NAMESPACE": namespace,
+        "EVALFLEET_WATCH_NAMESPACES": namespace,
+        "EVALFLEET_ALLOW_FILE_URIS": "true",
+        "EVALFLEET_HOST_CACHE": str(place / "cache"),
+        "EVALFLEET_HTTP_ADDRESS": f"127.0.0.1:{free_port()}",
+    }
+    process = OperatorProcess(environment, place / "operator.log")
+    process.start()
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.end(signal.SIGKILL)
+
+
+def evaluation(place: Path, **spec: Any) -> Object:
+    task = choice_task()
+    return {
+        "apiVersion": "evalfleet.io/v1alpha1",
+        "kind": "EvaluationJob",
+        "metadata": {"name": "tiny"},
+        "spec": {
+            "model": {"uri": f"file://{place / 'model'}"},
+            "evaluations": [{"name": "choice", "lmEval": {"taskConfig": task}}],
+            "data": {"uri": f"file://{place / 'data'}", "offline": True},
+            "store": {"uri": f"file://{place / 'runs'}"},
+            **spec,
+        },
+    }
+
+
+def jobs_path(namespace: str, name: str = "") -> str:
+    return f"/apis/evalfleet.io/v1alpha1/namespaces/{namespace}/evaluationjobs" + (f"/{name}" if name else "")
+
+
+def is_status(found: Object, kind: str, status: str = "True") -> bool:
+    return status_of((found.get("status") or {}).get("conditions") or [], kind) == status
+
+
+def reason_of(found: Object, kind: str) -> str:
+    conditions = found["status"]["conditions"]
+    return str(next(c["reason"] for c in conditions if c["type"] == kind))
+
+
+def terminal(found: Object) -> bool:
+    return is_status(found, "Succeeded") or is_status(found, "Succeeded", "False")
+
+
+def test_a_wrong_model_path_fails_with_its_reason_and_an_absurd_neighbour_concerns_only_itself(
+    operator: OperatorProcess, cluster_client: Client, namespace: str, place: Path
+) -> None:
+    absurd = evaluation(place, worker={"nodeSelector": {"not a label!": "x"}})
+    cluster_client.create(jobs_path(namespace), {**absurd, "metadata": {"name": "absurd"}})
+    wrong = evaluation(place, model={"uri": f"file://{place / 'nowhere'}"})
+    cluster_client.create(jobs_path(namespace), {**wrong, "metadata": {"name": "wrong"}})
+    found = cluster_client.wait(jobs_path(namespace, "wrong"), terminal, 240)
+    assert reason_of(found, "Failed") == "InvalidModelRef"
+    refused = cluster_client.wait(jobs_path(namespace, "absurd"), lambda job: is_status(job, "Stalled"), 60)
+    assert reason_of(refused, "Stalled") == "ObjectRefused"
