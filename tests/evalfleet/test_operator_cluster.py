@@ -1,4 +1,4 @@
-"""The operator as a real process on a real API server: honest failures, and an absurd neighbour that disturbs nobody."""
+"""The operator as a real process on a real API server: honest failures, undisturbed neighbours."""
 
 import os
 import signal
