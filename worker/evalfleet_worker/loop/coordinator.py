@@ -278,8 +278,9 @@ class Coordinator:
         committed = self.store.read_answers(self.plan, claim.unit)
         if committed is None:
             return
-        pairs = zip(answers, committed[0], strict=True)
-        mismatched = sum(not same_answer(mine, theirs, self.tolerance) for mine, theirs in pairs)
+        missing = abs(len(answers) - len(committed[0]))
+        pairs = zip(answers, committed[0], strict=False)
+        mismatched = missing + sum(not same_answer(mine, theirs, self.tolerance) for mine, theirs in pairs)
         facts = {"requests": len(answers), "mismatched": mismatched, "seconds": round(seconds, 6)}
         self.store.record_comparison(claim.unit, self.owner.nonce, facts)
 
