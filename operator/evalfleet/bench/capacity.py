@@ -77,11 +77,6 @@ def capacity_rows(folder: Path | None, size: Size = FULL, progress: Progress | N
             yield rows
 
 
-def extra_tables() -> list[Callable[[Path | None, bool], list[Row]]]:
-    """Further tables, appended to the report: functions of (data folder, quick) that return rows."""
-    return []
-
-
 def _groups(folder: Path | None, size: Size) -> dict[str, list[SpotTrace]]:
     traces = discover_spot_traces(folder) if folder is not None else []
     groups: dict[str, list[SpotTrace]] = {}

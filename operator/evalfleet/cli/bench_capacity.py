@@ -57,6 +57,4 @@ def capacity(
 
     for more in tables.capacity_rows(folder, size, tell):
         keep(more)
-    for extra in tables.extra_tables():
-        keep(extra(folder, quick))
     typer.echo(json.dumps(content, indent=1) if output is Form.JSON else markdown(rows))

@@ -28,11 +28,13 @@ _FREE = 1e-9  # GPU-seconds: stands for an action that costs nothing
 class LedgerSettings:
     """How careful a ledger is.
 
-    The reserve line is max(0, reserve * S0 * left/R0 - line_offset_startups * width * d): with slack below it an idle
-    slot is given on-demand, so that slack remains for later swaps onto spot.
+    The reserve line is max(0, share * S0 * left/span - line_offset_startups * width * d): with slack below it an idle
+    slot is given on-demand, so that slack remains for later swaps onto spot. share = reserve + reserve_by_load * u with
+    the load u = work / (width * span): the less of its width a job needs, the more likely spot comes back in time.
     """
 
     reserve: float
+    reserve_by_load: float = 0.0
     line_offset_startups: float = 0.0
     release_hysteresis_startups: float = 2.0  # per worker needed on average, before surplus on-demand is released
     loss_delay_ticks: float = 0.0  # c in ticks; 0 when losses are acted on as events
@@ -132,10 +134,13 @@ def _prices(view: CapacityView, settings: LedgerSettings, per_slot_margin: Float
 
 def _reserve_line(view: CapacityView, settings: LedgerSettings) -> FloatArray:
     span = view.elapsed_seconds + view.left_seconds
-    initial = np.maximum(view.width * span * view.throughput[view.fallback] - view.work_total, 0.0)
+    most = view.width * span * view.throughput[view.fallback]
+    initial = np.maximum(most - view.work_total, 0.0)
+    load = np.minimum(view.work_total / np.maximum(most, _FREE), 1.0)
+    kept = settings.reserve + settings.reserve_by_load * load
     share = view.left_seconds / np.maximum(span, 1.0)
     offset = settings.line_offset_startups * view.width * view.fallback_startup
-    result: FloatArray = np.maximum(settings.reserve * initial * share - offset, 0.0)
+    result: FloatArray = np.maximum(kept * initial * share - offset, 0.0)
     return result
 
 
