@@ -52,6 +52,7 @@ lint: setup ## Style, types, import contracts, shell, YAML, containers
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
+	$(BIN)/hadolint containers/*.Containerfile
 
 format: setup ## Apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .

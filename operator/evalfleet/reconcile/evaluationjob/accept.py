@@ -134,4 +134,36 @@ def _task_configs(world: World, job: EvaluationJob) -> Refusal | None:
     return None
 
 
-CHECKS: tuple[Check, ...] = (_policy_exists, _has_store, _reachable, _remote_code, _allowed_places, _task_configs)
+def _supported(world: World, job: EvaluationJob) -> Refusal | None:
+    """What the API has and this version does not honour yet is refused, never silently ignored."""
+    used = [name for name, is_used in _unsupported(world, job).items() if is_used]
+    if not used:
+        return None
+    return Refusal("NotSupported", f"not honoured by this version yet: {', '.join(used)}; remove it", final=False)
+
+
+def _unsupported(world: World, job: EvaluationJob) -> dict[str, bool]:
+    sla, policy = job.spec.sla, world.policy.spec if world.policy is not None else None
+    limits = policy.limits if policy is not None else None
+    return {
+        "spec.budget": job.spec.budget is not None,
+        "spec.sla.queueWaitSeconds": sla is not None and sla.queue_wait_seconds is not None,
+        "spec.sla.onInfeasible": sla is not None and sla.on_infeasible is not None,
+        "limits.maxCostPerHour, Day or Month of the policy": limits is not None
+        and (limits.max_cost_per_hour or limits.max_cost_per_day or limits.max_cost_per_month) is not None,
+        "strategy of the policy": policy is not None and policy.strategy != "ElasticAuto",
+        "scaleUp or scaleDown of the policy": policy is not None
+        and (policy.scale_up is not None or policy.scale_down is not None),
+        "queueName of the policy": policy is not None and policy.queue_name is not None,
+    }
+
+
+CHECKS: tuple[Check, ...] = (
+    _policy_exists,
+    _supported,
+    _has_store,
+    _reachable,
+    _remote_code,
+    _allowed_places,
+    _task_configs,
+)
