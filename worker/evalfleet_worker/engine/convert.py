@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.engine.download import exclusive
+from evalfleet_worker.engine.gguf_reading import parsed_once
 from evalfleet_worker.protocol import FailureReason, RunError
 
 CONVERTER_VERSION = 2
@@ -46,11 +47,12 @@ def _convert(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        with parsed_once():
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            _restore_pre_tokenizer(tokenizer, gguf)
     except Exception as error:
         raise RunError(FailureReason.MODEL_UNREADABLE, f"{gguf.name} cannot be converted: {error}") from error
-    _restore_pre_tokenizer(tokenizer, gguf)
     # save_pretrained refuses a model that was read from GGUF, although its weights are plain fp32 now.
     save_model(model, str(target / "model.safetensors"), metadata={"format": "pt"})
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
@@ -58,14 +60,22 @@ def _convert(gguf: Path, target: Path) -> None:
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str), "utf-8")
     model.generation_config.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    _let_others_read(target)
+
+
+def _let_others_read(folder: Path) -> None:
+    """Fresh folders and safetensors are written for the owner alone; a node cache is shared."""
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
 def _restore_pre_tokenizer(tokenizer: Any, gguf: Path) -> None:
     """Split digits where the file says so: transformers leaves that rule out, so spaces merge wrongly before one."""
-    from gguf import GGUFReader
+    import gguf as library
     from tokenizers import pre_tokenizers
 
-    field = GGUFReader(gguf).get_field("tokenizer.ggml.pre")
+    field = library.GGUFReader(gguf).get_field("tokenizer.ggml.pre")
     if field is not None and field.contents() in SINGLE_DIGITS:
         byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         rule = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
