@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalfleet_scaling.capacity.elastic_auto import ElasticAuto
-from evalfleet_scaling.capacity.ledger import LedgerSettings, slack_now
+from evalfleet_scaling.capacity.ledger import LedgerSettings, decide_by_ledger, slack_now
 from evalfleet_scaling.capacity.rate import rate_lower_bound
 from evalfleet_scaling.capacity.registry import STRATEGIES
 from evalfleet_scaling.capacity.slack_ledger import SlackLedger
@@ -55,6 +55,18 @@ def test_failed_launches_enlarge_the_margin_and_successes_shrink_it():
     settings_ = ElasticAuto().settings
     unknown, good, bad = (slack_now(view(launches=n, failures=f), settings_)[0] for n, f in ((0, 0), (40, 0), (40, 20)))
     assert bad < unknown < good
+
+
+@pytest.mark.parametrize(("slack_hours", "started"), [(26, 0), (22, 8)])
+def test_the_line_of_a_job_that_needs_a_quarter_of_its_width_counts_a_quarter_of_the_share_by_load(
+    slack_hours, started
+):
+    """Half the time is left, S0 = 8 * 20 h * 3/4 = 120 h, share .2 + .8 / 4 = .4: the line is at 24 h. No spot."""
+    idle = 8 * (300.0 + 600.0)  # a tick and a start-up for every slot
+    work = 8 * 10 * HOUR - idle - slack_hours * HOUR
+    state = view(width=8, left=10 * HOUR, elapsed=10 * HOUR, work=work, total=40 * HOUR, offered=0)
+    plan = decide_by_ledger(state, LedgerSettings(reserve=0.2, reserve_by_load=0.8))
+    assert (plan.slot_pool == FIRM).sum() == started
 
 
 @given(
