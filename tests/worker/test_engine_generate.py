@@ -1,0 +1,162 @@
+"""Generation against transformers' own, one prompt at a time, and lm-eval's rules for stopping."""
+
+import json
+import random
+
+import pytest
+from tiny_models import public_data, random_model, stories260k
+
+torch = pytest.importorskip("torch")
+
+from evalfleet_worker.engine.generate import Generator, cut_at_stop, normalise  # noqa: E402
+from evalfleet_worker.engine.load import load_engine  # noqa: E402
+from evalfleet_worker.engine.resolve import resolve_model  # noqa: E402
+from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError, RunSpec  # noqa: E402
+from evalfleet_worker.requests import Request, RequestType  # noqa: E402
+
+WORDS = ["<pad>", "<s>", "</s>", *(f"w{index}" for index in range(509))]
+
+
+def write_tokenizer(folder, words=WORDS):
+    """One word, one token; decoding joins words by spaces."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=words[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=words[1], eos_token=words[2], pad_token=words[0]
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    model = random_model("LlamaConfig", "LlamaForCausalLM")
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder, model
+
+
+@pytest.fixture(scope="module")
+def generator(place, tmp_path_factory):
+    folder, model = place
+    return Generator(model, resolve_model(ModelSpec(str(folder)), tmp_path_factory.mktemp("cache")))
+
+
+def requests_of(prompts, seeds=None, **arguments):
+    seeds = seeds or [None] * len(prompts)
+    return [
+        Request(row, "e", RequestType.GENERATE_UNTIL, row, token_ids=ids, arguments=json.dumps(arguments), seed=seed)
+        for row, (ids, seed) in enumerate(zip(prompts, seeds, strict=True))
+    ]
+
+
+def prompts(count):
+    draw = random.Random(3)
+    return [[draw.randrange(3, 512) for _ in range(draw.randrange(1, 40))] for _ in range(count)]
+
+
+def greedy_tokens(model, ids, count):
+    """Arg-max by one full forward pass per token: no cache, no padding."""
+    tokens = list(ids)
+    for _ in range(count):
+        with torch.inference_mode():
+            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+        if tokens[-1] == 2:
+            break
+    return tokens[len(ids) :]
+
+
+def test_greedy_texts_are_those_of_single_prompts_without_cache(place, generator):
+    asked = prompts(20)
+    answers = generator.generate(requests_of(asked, max_gen_toks=12, until=[]))
+    for ids, answer in zip(asked, answers, strict=True):
+        expected = [WORDS[token] for token in greedy_tokens(place[1], ids, 12) if token > 2]
+        assert answer.text == " ".join(expected)
+
+
+def test_a_text_ends_before_the_stop_string(place, generator):
+    ids = prompts(1)[0]
+    words = [WORDS[token] for token in greedy_tokens(place[1], ids, 12)]
+    answer = generator.generate(requests_of([ids], max_gen_toks=12, until=[words[5]]))[0]
+    assert answer.text == " ".join(words[: words.index(words[5])]) + (" " if words.index(words[5]) else "")
+
+
+def test_a_neighbour_that_runs_longer_does_not_change_a_text(place, generator):
+    asked = prompts(12)
+    stop = WORDS[greedy_tokens(place[1], asked[0], 3)[-1]]
+    together = generator.generate(requests_of(asked, max_gen_toks=12, until=[stop]))
+    alone = [generator.generate(requests_of([ids], max_gen_toks=12, until=[stop]))[0].text for ids in asked]
+    assert [answer.text for answer in together] == alone
+
+
+def test_sampled_texts_depend_on_their_seed_alone(generator):
+    ids = prompts(1)[0]
+    options = {"max_gen_toks": 10, "do_sample": True, "temperature": 1.0}
+    first = generator.generate(requests_of([ids] * 4, seeds=[1, 2, 3, 1], **options))
+    again = generator.generate(requests_of([ids, *prompts(6)], seeds=[2, 5, 6, 7, 8, 9, 10], **options))
+    assert first[0].text == first[3].text
+    assert len({answer.text for answer in first}) == 3
+    assert again[0].text == first[1].text
+
+
+def test_sampling_follows_the_model_s_distribution(place, generator):
+    ids = [5, 6, 7]
+    count = 400
+    options = {"max_gen_toks": 1, "do_sample": True, "temperature": 0.7, "top_k": 4}
+    answers = generator.generate(requests_of([ids] * count, seeds=list(range(count)), **options))
+    with torch.inference_mode():
+        top = (place[1](torch.tensor([ids])).logits[0, -1] / 0.7).topk(4)
+    likely = {WORDS[token]: p for token, p in zip(top.indices.tolist(), top.values.softmax(0).tolist(), strict=True)}
+    drawn = [answer.text for answer in answers]
+    assert set(drawn) <= set(likely)
+    # Five standard deviations of a binomial proportion.
+    for word, p in likely.items():
+        assert drawn.count(word) / count == pytest.approx(p, abs=5 * (p * (1 - p) / count) ** 0.5)
+
+
+def test_a_long_prompt_keeps_its_last_tokens_and_room_for_the_answer(place, generator):
+    ids = [token % 500 + 3 for token in range(1000)]
+    answer = generator.generate(requests_of([ids], max_gen_toks=6, until=[]))[0]
+    assert answer.text == " ".join(WORDS[token] for token in greedy_tokens(place[1], ids[-250:], 6) if token > 2)
+
+
+def test_an_answer_longer_than_the_context_is_refused(generator):
+    with pytest.raises(RunError) as refused:
+        generator.generate(requests_of([[5]], max_gen_toks=256))
+    assert refused.value.reason is FailureReason.INVALID_TASK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "until", "length", "sampled"),
+    [
+        ({}, ("</s>",), 256, False),
+        ({"until": "\n"}, ("\n", "</s>"), 256, False),
+        ({"until": ["a", "</s>"], "max_new_tokens": 7}, ("a", "</s>"), 7, False),
+        ({"max_gen_toks": 3, "max_tokens": 9}, ("</s>",), 3, False),
+        ({"temperature": 0.8}, ("</s>",), 256, True),
+        ({"temperature": 0.8, "do_sample": False}, ("</s>",), 256, False),
+        ({"temperature": 0.0}, ("</s>",), 256, False),
+    ],
+)
+def test_arguments_are_read_as_lm_eval_reads_them(arguments, until, length, sampled):
+    generation = normalise(arguments, "</s>")
+    assert (generation.until, generation.max_new_tokens, generation.do_sample) == (until, length, sampled)
+    assert "temperature" not in generation.others
+
+
+def test_every_stop_string_cuts():
+    assert cut_at_stop("one. two\nthree", ["\n", ""]) == "one. two"
+    assert cut_at_stop("one. two\nthree", ["\n", "."]) == "one"
+
+
+def test_stories260k_writes_the_text_of_the_independent_script(tmp_path):
+    golden = json.loads(public_data("golden", "stories260K_greedy199.json").read_text())
+    folder = stories260k(tmp_path / "model")
+    write_tokenizer(folder, ["<pad>", "<s>", "</s>", *(f"t{index}" for index in range(3, 512))])
+    run = RunSpec("local", "t", "r", "memory://", ModelSpec(str(folder)), ())
+    count = len(golden["greedy_ids"])
+    request = requests_of([golden["prompt_ids"]], max_gen_toks=count, until=[])[0]
+    answer = load_engine(run, tmp_path).score([request])[0]
+    assert answer.text == " ".join(f"t{token}" for token in golden["greedy_ids"])

@@ -1,0 +1,120 @@
+"""What does not fit is cut smaller, or refused in words; never a crash without a reason."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_models import random_model
+
+from evalfleet_worker.engine.estimate import memory_needed
+from evalfleet_worker.engine.facts import ModelFacts
+from evalfleet_worker.engine.memory import Batch, Steps, check_fits, run_steps, step_budget
+from evalfleet_worker.engine.pack import Budget
+from evalfleet_worker.protocol import FailureReason, RunError
+
+FACTS = ModelFacts(
+    kind="causal-lm", model_type="llama", parameters=8_000_000_000, embedding_parameters=131_072 * 4096, layers=32,
+    hidden=4096, intermediate=14_336, heads=32, kv_heads=8, head_size=128, vocabulary=131_072, context_length=8192,
+    weight_bytes=16_000_000_000, tied_embeddings=False, needs_remote_code=False,
+)  # fmt: skip
+
+
+def in_batches(indices, budget):
+    """Steps of `budget.tokens` sequences."""
+    for begin in range(0, len(indices), budget.tokens):
+        yield Batch(tuple(range(begin, min(begin + budget.tokens, len(indices)))))
+
+
+def test_a_step_that_does_not_fit_is_cut_until_it_does():
+    done = []
+
+    def run(chosen, _step):
+        if len(chosen) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+        done.extend(chosen)
+
+    run_steps(list(range(50)), Budget(16, 16), Steps(in_batches, run))
+    assert sorted(done) == list(range(50))
+
+
+def test_a_single_sequence_that_does_not_fit_is_out_of_memory():
+    def run(chosen, _step):
+        raise MemoryError
+
+    with pytest.raises(RunError) as refused:
+        run_steps([0, 1], Budget(2, 2), Steps(in_batches, run))
+    assert refused.value.reason is FailureReason.OUT_OF_MEMORY
+    assert "maxTokensPerStep" in refused.value.message
+
+
+def test_strict_numerics_are_not_cut_smaller():
+    def run(chosen, _step):
+        raise MemoryError
+
+    with pytest.raises(RunError):
+        run_steps(list(range(8)), Budget(8, 8), Steps(in_batches, run), shrink=False)
+
+
+def test_another_error_is_not_taken_for_memory():
+    def run(chosen, _step):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_steps([0, 1], Budget(2, 2), Steps(in_batches, run))
+
+
+def test_a_model_larger_than_the_machine_is_refused_before_loading():
+    with pytest.raises(RunError) as refused:
+        check_fits(FACTS, 12 * 2**30, 2, "a small GPU")
+    assert refused.value.reason is FailureReason.OUT_OF_MEMORY
+    assert "16" in refused.value.message or "15" in refused.value.message
+
+
+def test_the_step_budget_grows_with_memory_and_is_never_below_what_works():
+    small, large = (step_budget(FACTS, "cuda", gib * 2**30, 2).tokens for gib in (2, 40))
+    assert 128 <= small < large <= 16_384
+    with pytest.raises(RunError):
+        step_budget(FACTS, "cuda", 2**28, 2)
+    assert memory_needed(FACTS, 2048, 2) > memory_needed(FACTS, 1024, 2) > FACTS.parameters * 2
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from evalfleet_worker.engine.load import load_engine
+from evalfleet_worker.protocol import EvaluationSpec, LmEvalSpec, ModelSpec, RunSpec
+from evalfleet_worker.requests import Request, RequestType
+
+run = RunSpec("l", "t", "r", "memory://", ModelSpec(sys.argv[1]), (EvaluationSpec("e", LmEvalSpec("t")),))
+engine = load_engine(run, Path(sys.argv[2]))
+requests = [
+    Request(row, "e", RequestType.LOGLIKELIHOOD, row, token_ids=[1 + (row * 7 + i * i) % 500 for i in range(200)],
+            continuation_length=100)
+    for row in range(20)
+]
+free = engine.score(requests)
+engine.load("causal-lm").budget = type(engine.load("causal-lm").budget)(100_000, 100_000)
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + int(sys.argv[3]) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+tight = engine.score(requests)
+worst = max(abs(a.log_probability - b.log_probability) for a, b in zip(free, tight))
+print("worst", worst)
+assert worst < 1e-3
+"""
+
+
+def test_a_real_allocation_that_fails_leads_to_smaller_steps_and_the_same_answers(tmp_path):
+    random_model("LlamaConfig", "LlamaForCausalLM", vocab_size=30_000).save_pretrained(tmp_path / "model")
+    root = Path(__file__).parents[2]
+    # 20 x 100 scored rows x 30,000 logits x 4 bytes = 229 MiB at once do not fit into 150 MiB more.
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path / "model"), str(tmp_path), "150"],
+        env={"PYTHONPATH": str(root / "worker"), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
