@@ -18,7 +18,7 @@ from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
 from evalfleet.progress import pull
 from evalfleet.reconcile.fleet.simple import decide_simple
-from evalfleet.resources import CHILDREN, WATCHED, collection_path
+from evalfleet.resources import CHILDREN, WATCHED, api_version, collection_path
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry, serve
 
@@ -108,7 +108,7 @@ class Operator:
             selector = {"labelSelector": MANAGED_SELECTOR} if kind in CHILDREN else {}
             for namespace in self.settings.watch_namespaces or (None,):
                 listing = await self.kube.get(collection_path(kind, namespace), **selector)
-                items = [{**item, "kind": kind} for item in listing.get("items") or []]
+                items = [{**item, "kind": kind, "apiVersion": api_version(kind)} for item in listing.get("items") or []]
                 for key in self.controller.cache.replace(kind, items, namespace):
                     body = self.controller.cache.get(key)
                     self.controller.concern(kind, body) if body is not None else self._concern_all(key.namespace)

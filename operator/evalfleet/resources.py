@@ -21,6 +21,11 @@ def collection_path(kind: str, namespace: str | None) -> str:
     return f"/{group}/namespaces/{namespace}/{plural}" if namespace else f"/{group}/{plural}"
 
 
+def api_version(kind: str) -> str:
+    """The apiVersion of a kind; the items of a listing do not carry it."""
+    return GROUPS[kind][0].removeprefix("apis/").removeprefix("api/")
+
+
 def object_path(key: Key) -> str:
     """The path of one object."""
     return f"{collection_path(key.kind, key.namespace)}/{key.name}"

@@ -1,4 +1,4 @@
-"""The operator as a real process on a real API server: honest failures, undisturbed neighbours."""
+"""The operator as a real process on a real API server: a whole evaluation, faults in the middle, honest failures."""
 
 import os
 import signal
@@ -114,6 +114,25 @@ def terminal(found: Object) -> bool:
     return is_status(found, "Succeeded") or is_status(found, "Succeeded", "False")
 
 
+def succeeded(client: Client, namespace: str, name: str = "tiny") -> Object:
+    found = client.wait(jobs_path(namespace, name), terminal, 240)
+    assert is_status(found, "Ready"), found["status"]["conditions"]
+    return found
+
+
+def test_an_evaluation_succeeds_though_the_operator_is_killed_in_the_middle(
+    operator: OperatorProcess, cluster_client: Client, namespace: str, place: Path
+) -> None:
+    cluster_client.create(jobs_path(namespace), evaluation(place))
+    cluster_client.wait(jobs_path(namespace, "tiny"), lambda found: is_status(found, "Planned"), 240)
+    operator.end(signal.SIGKILL)
+    operator.start()
+    status = succeeded(cluster_client, namespace)["status"]
+    assert {row["metric"] for row in status["results"]} >= {"acc", "acc_norm"}
+    assert status["samples"]["planned"] == status["samples"]["scored"] == 14
+    assert status["progress"]["percent"] == 100
+
+
 def test_a_wrong_model_path_fails_with_its_reason_and_an_absurd_neighbour_concerns_only_itself(
     operator: OperatorProcess, cluster_client: Client, namespace: str, place: Path
 ) -> None:
@@ -125,3 +144,26 @@ def test_a_wrong_model_path_fails_with_its_reason_and_an_absurd_neighbour_concer
     assert reason_of(found, "Failed") == "InvalidModelRef"
     refused = cluster_client.wait(jobs_path(namespace, "absurd"), lambda job: is_status(job, "Stalled"), 60)
     assert reason_of(refused, "Stalled") == "ObjectRefused"
+
+
+@pytest.mark.slow
+def test_a_deleted_evaluation_leaves_no_child_behind_with_the_operator_down_too(
+    operator: OperatorProcess, cluster_client: Client, namespace: str, place: Path
+) -> None:
+    cluster_client.create(jobs_path(namespace), evaluation(place))
+    children = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    cluster_client.wait(children, lambda found: bool(found.get("items")), 60)
+    operator.end(signal.SIGKILL)
+    cluster_client.delete(jobs_path(namespace, "tiny"))
+    cluster_client.wait(jobs_path(namespace, "tiny"), lambda found: not found, 60)
+    cluster_client.wait(children, lambda found: not found.get("items"), 120)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_leader_in_good_order_and_gives_the_lease_back(
+    operator: OperatorProcess, cluster_client: Client, namespace: str
+) -> None:
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/evalfleet-operator"
+    cluster_client.wait(lease, lambda found: bool(found and found["spec"].get("holderIdentity")), 60)
+    assert operator.end(signal.SIGTERM) == 0
+    assert cluster_client.get(lease)["spec"].get("holderIdentity", "") == ""

@@ -175,6 +175,12 @@ def test_a_worker_that_found_nothing_left_leads_to_the_finish() -> None:
     assert created(step) == ["Job/job-finish-1"]
 
 
+def test_what_was_scored_while_the_operator_was_away_is_finished_without_the_fleet() -> None:
+    """After a restart the Fleet has no verdict, and never will have: nothing is left to decide about."""
+    away = planned(fleet=None, workers=(worker(phase=Phase.SUCCEEDED),))
+    assert created(decide(world(away))) == ["Job/job-finish-1"]
+
+
 def finishing(report: dict[str, Any] | None) -> World:
     finish = child(Phase.SUCCEEDED, name="job-finish-1", termination=json.dumps(report) if report else None)
     return world(planned(workers=(worker(phase=Phase.SUCCEEDED),), finish=finish, finish_attempt=1))

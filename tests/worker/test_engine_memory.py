@@ -82,6 +82,7 @@ def test_the_step_budget_grows_with_memory_and_is_never_below_what_works():
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from evalfleet_worker.engine import memory
 from evalfleet_worker.engine.load import load_engine
 from evalfleet_worker.protocol import EvaluationSpec, LmEvalSpec, ModelSpec, RunSpec
 from evalfleet_worker.requests import Request, RequestType
@@ -98,7 +99,10 @@ engine.load("causal-lm").budget = type(engine.load("causal-lm").budget)(100_000,
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + int(sys.argv[3]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+refused, release = [], memory._release
+memory._release = lambda: (refused.append(1), release())
 tight = engine.score(requests)
+assert refused, "no allocation failed: the limit is too wide"
 worst = max(abs(a.log_probability - b.log_probability) for a, b in zip(free, tight))
 print("worst", worst)
 assert worst < 1e-3

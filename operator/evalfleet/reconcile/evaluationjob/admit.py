@@ -1,6 +1,8 @@
 """Step 3: may it run now? The Fleet decides for all jobs of the policy together; this step repeats its words."""
 
 from evalfleet.conditions import false, true, unknown
+from evalfleet.reconcile.evaluationjob.counts import worker_counts
+from evalfleet.reconcile.evaluationjob.run import all_scored
 from evalfleet.reconcile.evaluationjob.terminal import waiting
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Step
@@ -27,6 +29,8 @@ def admit(world: World) -> Step:
     """State Admitted in the Fleet's words."""
     if world.planned_units == 0:
         return Step((true("Admitted", "AllCached", "nothing is left to score"),))
+    if all_scored(world):  # perhaps while the operator was away: the Fleet has nothing to say about it any more
+        return Step((true("Admitted", "Scored", "everything is scored"),))
     if world.fleet is None:
         message = "the fleet has not decided yet"
         return Step((unknown("Admitted", "Deciding", message), *waiting("Deciding", message)), halt=True)
@@ -38,19 +42,3 @@ def admit(world: World) -> Step:
 
 def _workers(world: World) -> dict[str, object]:
     return {"workers": worker_counts(world)}
-
-
-def worker_counts(world: World) -> dict[str, int]:
-    """Workers by state, for status."""
-    live = [
-        worker for worker in world.workers if not worker.deleting and worker.child.phase.value in ("Waiting", "Running")
-    ]
-    before = int((world.status.get("workers") or {}).get("preemptions") or 0)
-    seen = sum(worker.child.preempted for worker in world.workers)
-    return {
-        "desired": world.fleet.desired if world.fleet else 0,
-        "ready": sum(worker.child.phase.value == "Running" for worker in live),
-        "spot": sum(worker.capacity_type == "Spot" for worker in live),
-        "onDemand": sum(worker.capacity_type != "Spot" for worker in live),
-        "preemptions": max(before, seen, int(world.extra.get("preemptions") or 0)),
-    }

@@ -6,7 +6,7 @@ from typing import Any
 
 from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.admit import worker_counts
+from evalfleet.reconcile.evaluationjob.counts import worker_counts
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
