@@ -12,7 +12,7 @@ OWNER = Identity("team", "job", "uid-1")
 
 
 def bodies(spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    shape = pod_shape(world(spec, policy=policy()))
+    shape = pod_shape(world({"policy": policy()}, **(spec or {})))
     pool = policy().spec.pools[0]
     return [plan_job(OWNER, shape), worker_job(OWNER, shape, pool, 3, 2), finish_job(OWNER, shape, 1)]
 
@@ -45,7 +45,7 @@ def test_a_worker_names_its_slot_generation_pool_and_price() -> None:
     assert body["metadata"]["labels"]["evalfleet.io/pool"] == "spot"
     assert body["metadata"]["annotations"]["evalfleet.io/price-per-hour"] == "1.00"
     assert body["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
-    assert body["spec"]["template"]["spec"]["nodeSelector"] == {"p": "s"}
+    assert body["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "spot"}
     assert body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
 
 
@@ -65,7 +65,7 @@ def test_the_users_environment_never_overrides_ours() -> None:
 
 
 def test_claims_are_mounted_and_their_uris_become_paths() -> None:
-    observed = world({"data": {"uri": "pvc://datasets/sts"}, "store": {"uri": "pvc://runs/here"}})
+    observed = world(data={"uri": "pvc://datasets/sts"}, store={"uri": "pvc://runs/here"})
     assert pod_shape(observed).claims == ("datasets", "runs")
     spec = job_spec(observed)
     assert (spec.data_uri, spec.store_uri) == ("file:///volumes/datasets/sts", "file:///volumes/runs/here")
