@@ -57,6 +57,13 @@ REFUSALS: dict[str, tuple[World, str, bool]] = {
         False,
     ),
     "unsafe code with one key": (world(confirmRunUnsafeCode=True), "UnsafeCodeForbidden", False),
+    "a budget, not honoured yet": (world(budget={"maxCost": "5"}), "NotSupported", False),
+    "a queue wait, not honoured yet": (world(sla={"queueWaitSeconds": 60}), "NotSupported", False),
+    "a money limit, not honoured yet": (
+        world({"policy": policy(limits={"maxCostPerDay": "100"})}),
+        "NotSupported",
+        False,
+    ),
     "a foreign image": (
         world({"policy": policy(security={"allowedImages": ["ours/"]})}, worker={"image": "theirs/x"}),
         "ImageForbidden",
