@@ -16,6 +16,8 @@ from evalfleet_worker.engine.score import ROWS_PER_CHUNK, Score, score_chunks
 
 TOLERANCE = {torch.float32: 1e-3}
 """Largest accepted difference per log-probability between packed and plain; half precision gets 0.5."""
+PROBE_BUDGET = Budget(1024, 1024)
+"""One step for the whole probe: each pass reads all weights, which is what the probe costs."""
 
 
 class Forward(Protocol):
@@ -121,7 +123,8 @@ def choose_forward(model: Any) -> Forward:
     if not _may_be_packed(model):
         return padded
     probe = _probe(model.config.get_text_config().vocab_size)
-    expected = [padded.run(next(padded.cut([sequence], Budget(64, 64))))[0] for sequence in probe]
+    step = next(padded.cut(probe, PROBE_BUDGET))
+    expected = dict(zip(step.members, padded.run(step), strict=True))
     forward = PackedForward(model, _head_can_be_split(model, probe[0]))
     return forward if _reproduces(forward, probe, expected, model) else padded
 
@@ -151,8 +154,8 @@ def _head_can_be_split(model: Any, probe: Scored) -> bool:
         return False
 
 
-def _reproduces(forward: PackedForward, probe: list[Scored], expected: list[Score], model: Any) -> bool:
-    step = next(forward.cut(probe, Budget(1024, 1024)))
+def _reproduces(forward: PackedForward, probe: list[Scored], expected: dict[int, Score], model: Any) -> bool:
+    step = next(forward.cut(probe, PROBE_BUDGET))
     try:
         scores, windows = forward.observe(step)
     except (UnsupportedAttention, TypeError, AttributeError, ValueError, IndexError, RuntimeError):
