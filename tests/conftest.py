@@ -5,6 +5,11 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# The same examples at every run, and no wall-clock deadline: a busy machine is no failure.
+settings.register_profile("evalfleet", deadline=None, derandomize=True)
+settings.load_profile("evalfleet")
 
 
 @pytest.fixture

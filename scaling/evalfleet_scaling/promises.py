@@ -106,7 +106,7 @@ def _unsaturated(promises: Promises, quota: float, start: float) -> FloatArray |
 def _flat_workers(promises: Promises, work: FloatArray, seconds: FloatArray) -> FloatArray:
     """Workers that finish exactly at the deadline at a constant share; inf where none do."""
     useful = seconds - promises.start_cost
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a hair of time left: inf workers
         simple = np.where(work > 0, work / seconds, 0.0)
         started = (work - promises.running * promises.start_cost) / useful
     workers = np.where(simple <= promises.running, simple, np.where(useful > 0, started, inf))
