@@ -83,8 +83,12 @@ class Kube:
         return cls(await new_client_from_config(config_file=str(kubeconfig)))
 
     @classmethod
-    async def connect_default(cls) -> "Kube":
-        """Connect as the pod's service account, else as the user of KUBECONFIG or ~/.kube/config."""
+    async def connect_default(cls, context: str | None = None) -> "Kube":
+        """Connect as the pod's service account, else as the user of KUBECONFIG or ~/.kube/config.
+
+        Raises:
+            kubernetes.aio.config.ConfigException: no kubeconfig, or none with such a context.
+        """
         from kubernetes.aio.client.api_client import ApiClient
         from kubernetes.aio.client.configuration import Configuration
         from kubernetes.aio.config import ConfigException, load_incluster_config, new_client_from_config
@@ -93,7 +97,7 @@ class Kube:
             configuration = Configuration()
             load_incluster_config(client_configuration=configuration)
         except ConfigException:
-            return cls(await new_client_from_config())
+            return cls(await new_client_from_config(context=context))
         return cls(ApiClient(configuration))
 
     async def close(self) -> None:

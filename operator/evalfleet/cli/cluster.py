@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalfleet.cli.output import RUN_ERROR, USAGE_ERROR, Format, fail, print_data
+from evalfleet.cli.output import RUN_ERROR, USAGE_ERROR, Format, columns, fail, print_data
 
 if TYPE_CHECKING:
     from evalfleet.localcluster import ClusterConfig, LocalCluster
@@ -74,7 +74,7 @@ def status(folder: Folder = None, output: Output = Format.TABLE) -> None:
         return
     servers = ", ".join(f"{name} ({pid})" for name, pid in state["servers"].items())
     typer.echo(f"kubeconfig  {state['kubeconfig']}\nsupervisor  {state['pid']}\nservers     {servers}")
-    typer.echo(_table([["NODE", "POOL", "CAPACITY", "GPUS", "STATE", "PODS"], *map(_node_row, state["nodes"])]))
+    typer.echo(columns([["NODE", "POOL", "CAPACITY", "GPUS", "STATE", "PODS"], *map(_node_row, state["nodes"])]))
     for name, count in state["launching"].items():
         typer.echo(f"pool {name}: {count} node(s) starting")
 
@@ -193,13 +193,6 @@ def _node_row(node: dict[str, Any]) -> list[str]:
     running = sum(not pod["finished"] for pod in node["pods"])
     state = "Reclaiming" if node["reclaiming"] else "Ready"
     return [node["name"], node["pool"], node["capacityType"], str(node["gpus"]), state, str(running)]
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _say(text: str) -> None:

@@ -1,30 +1,23 @@
 """Results of an EvaluationJob in a cluster, from its status."""
 
-import asyncio
 from typing import Any
 
-from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
-from evalfleet.cache import Key
+from evalfleet.cli.connection import Place, read
 from evalfleet.cli.output import RUN_ERROR, Format, fail, print_data
+from evalfleet.cli.words import condition
 from evalfleet.localrun.report import print_report
-from evalfleet.resources import object_path
 from evalfleet_worker.protocol import FinishReport, Result, SampleCounts, TimeLedger
 
 SHOWN = ("results", "samples", "time", "resultsUri")
 
 
-def show_cluster_results(name: str, namespace: str, form: Format) -> None:
+def show_cluster_results(name: str, place: Place, form: Format) -> None:
     """Print the results of an EvaluationJob, or end the command with the reason why there are none."""
-    try:
-        body = asyncio.run(_get(Key("EvaluationJob", namespace, name)))
-    except (*UNREACHABLE, KubeError) as error:
-        fail(f"EvaluationJob {namespace}/{name}: {error}", RUN_ERROR)
+    body = read(place, name, lambda reader: reader.get("EvaluationJob", name))
     status = body.get("status") or {}
     if not status.get("results"):
-        ready: dict[str, Any] = next((c for c in status.get("conditions") or [] if c.get("type") == "Ready"), {})
-        fail(
-            f"{namespace}/{name} has no results: {ready.get('message', 'the operator has not seen it yet')}", RUN_ERROR
-        )
+        message = condition(body, "Ready").get("message", "the operator has not seen it yet")
+        fail(f"{body['metadata']['namespace']}/{name} has no results: {message}", RUN_ERROR)
     if form is not Format.TABLE:
         print_data({key: status[key] for key in SHOWN if key in status}, form)
         return
@@ -64,11 +57,3 @@ def _result(row: dict[str, Any]) -> Result:
         high=numbers["high"],
         n=int(row.get("n", 0)),
     )
-
-
-async def _get(key: Key) -> dict[str, Any]:
-    kube = await Kube.connect_default()
-    try:
-        return await kube.get(object_path(key))
-    finally:
-        await kube.close()

@@ -8,7 +8,11 @@ import importlib
 
 import typer
 
-COMMANDS = ("run", "validate", "results", "demo", "simulate", "forecast", "cluster", "operator")
+COMMANDS = (
+    *("run", "validate", "results", "demo"),
+    *("get", "describe", "crds", "cluster", "operator"),
+    *("simulate", "forecast"),
+)
 BENCHMARKS = ("bench_capacity", "bench_fleet", "bench_forecast")
 
 app = typer.Typer(

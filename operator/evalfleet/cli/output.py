@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -28,6 +29,14 @@ def print_data(content: Any, form: Format) -> None:
         import yaml
 
         print(yaml.safe_dump(content, sort_keys=False), end="")  # noqa: T201
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells (the first are the headings) aligned as kubectl does."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from evalfleet.cli.connection import Context, Namespace, Place
 from evalfleet.cli.output import Format
 
 
 def results(
     target: Annotated[str, typer.Argument(help="A manifest that was run here, or the name of an EvaluationJob.")],
     store: Annotated[str | None, typer.Option(help="Run store of the local run. Default as in `run`.")] = None,
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the EvaluationJob.")] = "default",
+    namespace: Namespace = None,
+    context: Context = None,
     output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
 ) -> None:
     """Show results with intervals: of a local run by its manifest, of a cluster's EvaluationJob by its name."""
@@ -22,7 +24,7 @@ def results(
         return
     from evalfleet.cli.cluster_results import show_cluster_results
 
-    show_cluster_results(target, namespace, output)
+    show_cluster_results(target, Place(namespace, context), output)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,0 +1,122 @@
+"""Reading a cluster for the commands that look at it: one connection, errors in words."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from evalfleet.cli.output import RUN_ERROR, fail
+
+T = TypeVar("T")
+Object = dict[str, Any]
+
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Namespace. Default: the one of the kubeconfig's context.")
+]
+Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cluster and a namespace in it; `None` is the kubeconfig's own choice."""
+
+    namespace: str | None = None
+    context: str | None = None
+
+
+class Reader:
+    """Reads of one cluster; `namespace` is the one asked for or the context's."""
+
+    def __init__(self, kube: Any, namespace: str) -> None:
+        self._kube = kube
+        self.namespace = namespace
+
+    async def get(self, kind: str, name: str) -> Object:
+        """One object of the namespace."""
+        from evalfleet.cache import Key
+        from evalfleet.resources import object_path
+
+        found: Object = await self._kube.get(object_path(Key(kind, self.namespace, name)))
+        return found
+
+    async def find(self, kind: str, name: str) -> Object | None:
+        """One object of the namespace, or None."""
+        from evalfleet.adapters.kube import KubeError
+
+        try:
+            return await self.get(kind, name)
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list_all(self, kind: str, *, everywhere: bool = False) -> list[Object]:
+        """All objects of a kind in the namespace, or in all of them."""
+        from evalfleet.resources import collection_path
+
+        listing = await self._kube.get(collection_path(kind, None if everywhere else self.namespace))
+        return list(listing.get("items") or [])
+
+    async def events_of(self, uid: str) -> list[Object]:
+        """Events about an object, oldest first."""
+        path = f"/api/v1/namespaces/{self.namespace}/events"
+        listing = await self._kube.get(path, fieldSelector=f"involvedObject.uid={uid}")
+        return sorted(listing.get("items") or [], key=lambda event: str(event.get("lastTimestamp") or ""))
+
+
+def read(place: Place, what: str, question: Callable[[Reader], Awaitable[T]]) -> T:
+    """The answer of a cluster to `question`; ends the command with a message when there is none."""
+    from aiohttp import ClientError
+    from kubernetes.aio.config import ConfigException
+
+    from evalfleet.adapters.kube import KubeError
+
+    if not _configured():
+        fail("no cluster to ask: no kubeconfig. Set KUBECONFIG, or start a cluster: `evalfleet cluster up`", RUN_ERROR)
+    try:
+        return asyncio.run(_ask(place, question))
+    except ConfigException as error:
+        fail(f"the kubeconfig cannot be used: {error}", RUN_ERROR)
+    except KubeError as error:
+        fail(f"{what}: {_in_words(error.status, str(error))}", RUN_ERROR)
+    except (ClientError, OSError, TimeoutError) as error:
+        fail(f"the cluster does not answer: {error}", RUN_ERROR)
+
+
+def _configured() -> bool:
+    """Whether there is a kubeconfig or a pod's service account; the client would only print that there is none."""
+    files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    return "KUBERNETES_SERVICE_HOST" in os.environ or any(Path(name).is_file() for name in files.split(os.pathsep))
+
+
+async def _ask(place: Place, question: Callable[[Reader], Awaitable[T]]) -> T:
+    from evalfleet.adapters.kube import Kube
+
+    kube = await Kube.connect_default(place.context)
+    try:
+        return await question(Reader(kube, place.namespace or _context_namespace(place.context)))
+    finally:
+        await kube.close()
+
+
+def _context_namespace(context: str | None) -> str:
+    from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+
+    try:
+        contexts, active = list_kube_config_contexts()
+    except ConfigException:  # inside a pod there is no kubeconfig
+        return "default"
+    chosen = next((entry for entry in contexts if entry["name"] == context), active)
+    return str(chosen["context"].get("namespace") or "default")
+
+
+def _in_words(status: int, message: str) -> str:
+    if status == 404 and any(text in message for text in ("page not found", "could not find the requested resource")):
+        return (
+            "the cluster does not know evalfleet's API; install it: `evalfleet crds | kubectl apply --server-side -f -`"
+        )
+    return message

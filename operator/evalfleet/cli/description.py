@@ -1,0 +1,201 @@
+"""An EvaluationJob or ScalingPolicy in words: where it is, why, what it costs and where the time goes. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evalfleet.cli.output import columns
+from evalfleet.cli.words import NOTHING, Object, age, clock, duration, money, relative, saved_percent, state
+
+Lines = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its lines; one without lines is not printed."""
+
+    title: str
+    lines: Sequence[str]
+
+
+def describe_job(body: Object, policy: Object | None, events: Iterable[Object], now: datetime) -> str:
+    """One EvaluationJob as text; `policy` is the ScalingPolicy it uses, if there is one."""
+    status = body.get("status") or {}
+    sections = (
+        Section("", _job_facts(body, now)),
+        Section("Conditions", _conditions(status, now)),
+        Section("Progress", _progress(status, now)),
+        Section("Workers", _workers(status.get("workers") or {})),
+        Section("Cost", _cost(status.get("cost") or {})),
+        Section("Time", _time(status.get("time") or {})),
+        Section("Results", _results(status)),
+        Section("Last decision of the policy", _decision((policy or {}).get("status") or {}, now)),
+        Section("Events", _events(events, now)),
+    )
+    return _text(f"EvaluationJob {_name(body)}: {state(body)}", sections)
+
+
+def describe_policy(body: Object, events: Iterable[Object], now: datetime) -> str:
+    """One ScalingPolicy as text."""
+    spec, status = body["spec"], body.get("status") or {}
+    jobs, workers = status.get("jobs") or {}, status.get("workers") or {}
+    facts = [
+        f"strategy   {spec.get('strategy', 'ElasticAuto')}",
+        f"jobs       {jobs.get('queued', 0)} queued, {jobs.get('running', 0)} running",
+        f"workers    {workers.get('ready', 0)} ready of {workers.get('desired', 0)}",
+        f"created    {age(body['metadata'].get('creationTimestamp'), now)} ago",
+    ]
+    sections = (
+        Section("", facts),
+        Section("Pools", _pools(spec, status)),
+        Section("Conditions", _conditions(status, now)),
+        Section("Cost", _policy_cost(status.get("cost") or {}, spec.get("currency", "USD"))),
+        Section("Last decision", _decision(status, now)),
+        Section("Events", _events(events, now)),
+    )
+    return _text(f"ScalingPolicy {_name(body)}: {state(body)}", sections)
+
+
+def _text(title: str, sections: Iterable[Section]) -> str:
+    parts = [title]
+    for section in sections:
+        if section.lines:
+            indented = [f"  {line}" for line in section.lines]
+            parts.append("\n".join([*([f"\n{section.title}"] if section.title else []), *indented]))
+    return "\n".join(parts)
+
+
+def _name(body: Object) -> str:
+    return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+
+
+def _job_facts(body: Object, now: datetime) -> Lines:
+    spec, plan = body["spec"], (body.get("status") or {}).get("plan") or {}
+    lines = [
+        f"model      {spec['model']['uri']}",
+        f"asks for   {', '.join(evaluation['name'] for evaluation in spec['evaluations'])}",
+        f"policy     {spec.get('policyName', 'default')}",
+        f"created    {age(body['metadata'].get('creationTimestamp'), now)} ago",
+    ]
+    if "requests" in plan:
+        size = f"{plan['requests']} requests, {plan.get('tokens', 0)} tokens in {plan.get('units', 0)} units"
+        lines.append(f"size       {size}; about {duration(plan.get('gpuSeconds', 0))} of one worker")
+    return lines
+
+
+def _conditions(status: Any, now: datetime) -> Lines:
+    rows = [["TYPE", "STATUS", "SINCE", "REASON", "MESSAGE"]]
+    for entry in status.get("conditions") or []:
+        since = age(entry.get("lastTransitionTime"), now)
+        rows.append([entry["type"], entry["status"], since, entry["reason"], entry.get("message", "")])
+    return columns(rows).splitlines() if len(rows) > 1 else ["none yet: no operator has looked at it"]
+
+
+def _progress(status: Any, now: datetime) -> Lines:
+    progress = status.get("progress") or {}
+    if not progress:
+        return []
+    units = f"{progress.get('unitsDone', 0)} of {progress.get('unitsTotal', 0)} units"
+    lines = [f"{progress.get('percent', 0)} % done ({units})"]
+    if "requestsPerSecond" in progress:
+        lines[0] += f", {progress['requestsPerSecond']} requests/s"
+    if status.get("completionTime"):
+        return [*lines, f"ended {clock(status['completionTime'])} ({relative(status['completionTime'], now)})"]
+    if progress.get("estimatedCompletionTime"):
+        low, high = progress.get("estimatedLow"), progress.get("estimatedHigh")
+        between = f", 80 % sure between {relative(low, now)} and {relative(high, now)}" if low and high else ""
+        lines.append(f"expected to end {relative(progress['estimatedCompletionTime'], now)}{between}")
+    return lines
+
+
+def _workers(workers: Any) -> Lines:
+    if not workers:
+        return []
+    kinds = f"{workers.get('spot', 0)} spot, {workers.get('onDemand', 0)} on demand"
+    lines = [f"{workers.get('ready', 0)} ready of {workers.get('desired', 0)} wanted ({kinds})"]
+    if workers.get("preemptions"):
+        lines.append(f"{workers['preemptions']} taken away by the provider; none of them is a failure")
+    return lines
+
+
+def _cost(cost: Any) -> Lines:
+    if "spent" not in cost:
+        return []
+    currency = cost.get("currency", "")
+    lines = [f"{money(cost['spent'], currency)} spent"]
+    if "projected" in cost:
+        lines[0] += f", {money(cost['projected'], currency)} expected in the end"
+    saved = saved_percent(cost["spent"], cost.get("onDemandEquivalent"))
+    if saved is not None:
+        lines.append(f"{money(cost['onDemandEquivalent'], currency)} for the same time on demand: {saved} % saved")
+    return lines
+
+
+def _policy_cost(cost: Any, currency: str) -> Lines:
+    if not cost:
+        return []
+    spent = (("hour", "spentHour"), ("day", "spentDay"), ("month", "spentMonth"))
+    lines = [", ".join(f"{money(cost.get(key), currency)} this {name}" for name, key in spent) + " (UTC)"]
+    if "savedVersusOnDemand" in cost:
+        lines.append(f"{money(cost['savedVersusOnDemand'], currency)} saved this month against on-demand machines")
+    return lines
+
+
+def _time(time: Any) -> Lines:
+    names = (
+        ("queueSeconds", "in the queue"),
+        ("provisioningSeconds", "waiting for nodes"),
+        ("imageSeconds", "pulling images"),
+        ("modelLoadSeconds", "loading the model"),
+        ("scoringSeconds", "scoring"),
+        ("wastedGpuSeconds", "lost or done twice"),
+    )
+    known = [f"{duration(time[key])} {words}" for key, words in names if key in time]
+    return [", ".join(known) + " (summed over workers)"] if known else []
+
+
+def _results(status: Any) -> Lines:
+    rows = [["EVALUATION", "METRIC", "VALUE", "95 % INTERVAL", "N"]]
+    for row in status.get("results") or []:
+        interval = f"{row['low']} to {row['high']}" if "low" in row and "high" in row else NOTHING
+        rows.append([row["evaluation"], row["metric"], row["value"], interval, str(row.get("n", NOTHING))])
+    lines = columns(rows).splitlines() if len(rows) > 1 else []
+    return [*lines, f"all of them: {status['resultsUri']}"] if status.get("resultsUri") else lines
+
+
+def _pools(spec: Any, status: Any) -> Lines:
+    seen = {pool["name"]: pool for pool in status.get("pools") or []}
+    rows = [["NAME", "CAPACITY", "PRICE/H", "WORKERS", "READY", "MAX", "INTERRUPTIONS", "START-UP"]]
+    for pool in spec["pools"]:
+        found = seen.get(pool["name"], {})
+        startup = found.get("startupSecondsP50")
+        rows.append(
+            [
+                pool["name"],
+                pool["capacityType"],
+                money(pool["pricePerHour"]),
+                *(str(found.get(key, 0)) for key in ("workers", "ready")),
+                str(pool["maxWorkers"]),
+                str(found.get("interruptions", 0)),
+                duration(startup) if startup is not None else NOTHING,
+            ]
+        )
+    return columns(rows).splitlines()
+
+
+def _decision(status: Any, now: datetime) -> Lines:
+    decision = status.get("lastDecision") or {}
+    if not decision:
+        return []
+    return [f"{decision.get('reason', '')}, {relative(decision.get('time'), now)}: {decision.get('message', '')}"]
+
+
+def _events(events: Iterable[Object], now: datetime) -> Lines:
+    rows = [["AGE", "TYPE", "REASON", "MESSAGE"]]
+    for event in events:
+        last = event.get("lastTimestamp") or event.get("eventTime")
+        count = int(event.get("count") or 1)
+        since = age(last, now) + (f" (x{count})" if count > 1 else "")
+        rows.append([since, event.get("type", ""), event.get("reason", ""), event.get("message", "")])
+    return columns(rows).splitlines() if len(rows) > 1 else []
