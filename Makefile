@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster cluster-binaries test test-slow lint format verify generate lock bench clean
+.PHONY: help setup demo demo-local cluster-binaries test test-slow lint format verify generate lock bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -30,11 +30,11 @@ $(VENV)/models: requirements/models.txt | $(VENV)/ready
 
 setup: $(VENV)/ready $(VENV)/models ## Install everything into .venv (2.7 GB to download, 8 GB of disk)
 
-demo: setup ## Evaluate a real model with several workers, kill one, show that nothing is lost
-	$(BIN)/evalfleet demo
-
-demo-cluster: cluster-binaries ## The same on a local Kubernetes cluster with the operator; a spot node is reclaimed
+demo: cluster-binaries ## The whole system on this machine: control plane, operator, spot nodes, one of them reclaimed
 	$(BIN)/evalfleet demo --cluster --folder .evalfleet/demo-cluster
+
+demo-local: setup ## The same evaluation without Kubernetes: worker processes, one of them killed
+	$(BIN)/evalfleet demo
 
 cluster-binaries: setup ## Find or build the control plane of the local cluster (minutes, once)
 	$(BIN)/evalfleet cluster binaries
