@@ -142,8 +142,8 @@ class Candidate:
     def __post_init__(self) -> None:
         if (len(self.safeties), len(self.drains)) != (SAFETIES, len(DRAIN_MINUTES)):
             raise InvalidPolicyError(
-                f"policy {self.name!r}: a grid of {len(self.safeties)} x {len(self.drains)}; every policy is tuned over "
-                f"{SAFETIES} safety levels x {len(DRAIN_MINUTES)} drain targets"
+                f"policy {self.name!r}: a grid of {len(self.safeties)} x {len(self.drains)}; "
+                f"every policy is tuned over {SAFETIES} safety levels x {len(DRAIN_MINUTES)} drain targets"
             )
 
 
