@@ -1,6 +1,7 @@
 """`get`, `describe`, `crds` and `results` as users start them, against a real API server."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def api(shared_cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of a user whose cluster has the CRDs, installed from what `evalfleet crds` prints."""
-    environment = {"KUBECONFIG": str(shared_cluster.kubeconfig)}
+    environment = {**os.environ, "KUBECONFIG": str(shared_cluster.kubeconfig)}
     printed = run_cli("crds", cwd=tmp_path_factory.mktemp("crds"))
     argv = [str(shared_cluster.kubectl), "apply", "--server-side", "-f", "-"]
     subprocess.run(argv, input=printed.stdout, env=environment, check=True, capture_output=True, text=True)

@@ -210,6 +210,15 @@ def test_restart_policy_on_failure_starts_the_container_again(space: Namespace) 
     assert container_status["lastState"]["terminated"]["exitCode"] == 3
 
 
+def test_a_mount_path_that_is_a_folder_of_this_machine_does_not_move_the_working_directory(
+    space: Namespace, shared_cluster: LocalCluster
+) -> None:
+    top = f"/{shared_cluster.folder.parts[1]}"
+    container = python("print('started')", volumeMounts=[{"name": "scratch", "mountPath": top}])
+    space.run(pod("shadowed", container, volumes=[{"name": "scratch", "emptyDir": {}}]))
+    assert space.logs("shadowed") == "started\n"
+
+
 def test_a_container_that_keeps_failing_backs_off(space: Namespace) -> None:
     space.create("pods", pod("loop", python("raise SystemExit(1)"), restartPolicy="Always"))
     path = space.path("pods", "loop")

@@ -200,7 +200,7 @@ class Container:
         }
         words = [*(self.spec.get("command") or []), *(self.spec.get("args") or [])]
         argv = [rewrite_argument(expand(word, declared), mounts) for word in words]
-        cwd = rewrite(self.spec.get("workingDir") or str(home), mounts)
+        cwd = rewrite(self.spec["workingDir"], mounts) if self.spec.get("workingDir") else str(home)
         return Launch(
             self._with_program(argv, image, environment, cwd), environment, cwd, self._new_log()
         ), termination_file
