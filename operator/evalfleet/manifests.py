@@ -29,6 +29,8 @@ WORK_FOLDER = "/var/lib/evalfleet/work"
 TERMINATION_PATH = "/dev/termination-log"
 GRACE_SECONDS = 30
 UNREACHABLE_SECONDS = 30
+CANNOT_START = (126, 127, 128)
+"""Exit codes of a program that cannot be executed, is not found, or that the container runtime could not start."""
 MAX_THREADS = 256
 CPU_SCALES = {"m": 1e-3, "k": 1e3}
 """Suffixes that make sense for CPU; the API server takes others as well, and no node has so many cores."""
@@ -164,11 +166,12 @@ def _job(owner: Identity, shape: PodShape, command: Command, backoff_limit: int,
 
 
 def _failure_rules() -> list[Object]:
-    """Reclaims and early leaves never count; the fatal code ends the Job at once."""
+    """Reclaims and early leaves never count; the fatal code and a program that cannot start end the Job at once."""
     ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
+    hopeless = [int(ExitCode.FATAL), *CANNOT_START]
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [int(ExitCode.FATAL)]}},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": hopeless}},
         {"action": "Ignore", "onExitCodes": {"operator": "In", "values": ignored}},
     ]
 

@@ -6,6 +6,7 @@ with `evalfleet.localcluster.local_cluster`.
 """
 
 import itertools
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,16 @@ POOLS = (
     Pool("spot", capacity_type="spot", count=2, max_count=2, gpus=8),
     Pool("on-demand", count=0, max_count=2, startup_seconds=0.5, idle_seconds=600),
 )
-IMAGES = (HostImage("evalfleet/", sys.executable), HostImage("ghcr.io/evalfleet/", sys.executable))
+SUPPORT = Path(__file__).parent
+SOURCES = (*(SUPPORT.parents[1] / part for part in ("operator", "scaling", "worker")), SUPPORT)
+IMAGES = (
+    HostImage("evalfleet/", sys.executable),
+    HostImage("ghcr.io/evalfleet/", sys.executable),
+    HostImage("evalfleet/toy", sys.executable, {"PYTHONPATH": os.pathsep.join(map(str, SOURCES))}),
+    HostImage("evalfleet/no-python", "/nowhere/python"),
+    HostImage("evalfleet/no-worker", str(Path(sys.base_prefix) / "bin" / "python3")),
+)
+"""Beside the usual images: one with the toy evaluation, one without Python, one without the worker."""
 _names = itertools.count(1)
 
 

@@ -1,9 +1,12 @@
 """The state of a one-pod Job in words: from the Job and its pods as the API server shows them. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from evalfleet_worker.protocol import ExitCode
 
 Object = Mapping[str, Any]
 
@@ -27,7 +30,7 @@ class Child:
         phase: where it is.
         reason: CamelCase: what it waits for, or why it failed.
         message: the same as a sentence.
-        termination: the newest termination message of its pods, if any.
+        termination: termination message of the newest ended container, if any.
         exit_code: of the newest ended container.
         preempted: pods that ended by disruption.
         pod: the newest pod, if any.
@@ -47,6 +50,13 @@ MISSING = Child("", Phase.MISSING)
 
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
+"""What the container runtimes say of a program that is not in the image (containerd, dockershim)."""
+FINISHED_JOB = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
+GAVE_UP = frozenset({int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)})
+HOPELESS = frozenset({"InvalidImage", "OutOfMemory"})
+"""Reasons that another attempt with the same manifest does not mend; they are words enough without the log."""
+NO_WORKER = "No module named evalfleet_worker"
 
 
 def child_of(job: Object | None, pods: Iterable[Object]) -> Child:
@@ -56,13 +66,13 @@ def child_of(job: Object | None, pods: Iterable[Object]) -> Child:
     ordered = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
     newest = ordered[-1] if ordered else None
     ended = [state for pod in ordered if (state := _terminated(pod)) is not None]
-    phase, reason, message = _phase(job, newest, ended[-1] if ended else None)
+    phase, reason, message = _phase(job, newest)
     return Child(
         name=str(job["metadata"]["name"]),
         phase=phase,
         reason=reason,
         message=message,
-        termination=next((str(s["message"]) for s in reversed(ended) if s.get("message")), None),
+        termination=(str(ended[-1].get("message") or "") or None) if ended else None,
         exit_code=int(ended[-1]["exitCode"]) if ended else None,
         preempted=sum(is_disrupted(pod) for pod in ordered),
         pod=newest,
@@ -80,34 +90,80 @@ def is_ready(pod: Object | None) -> bool:
     return pod is not None and (pod.get("status") or {}).get("phase") == "Running"
 
 
-def _phase(job: Object, pod: Object | None, ended: Object | None) -> tuple[Phase, str, str]:
-    status = job.get("status") or {}
-    for condition in status.get("conditions") or []:
-        if condition.get("status") != "True":
-            continue
-        if condition.get("type") in ("Complete", "SuccessCriteriaMet"):
-            return Phase.SUCCEEDED, "", ""
-        if condition.get("type") in ("Failed", "FailureTarget"):
-            reason, message = _failure(condition, ended)
-            return Phase.FAILED, reason, message
+def _phase(job: Object, pod: Object | None) -> tuple[Phase, str, str]:
+    finished = _finished_by(job)
+    if finished is not None and pod is not None and not _is_over(pod):
+        # Jobs and pods are watched apart: the Job's end may be seen before the last words of its pod.
+        return Phase.RUNNING, "Ending", "its pod is ending"
+    if finished is not None and finished["type"] in ("Complete", "SuccessCriteriaMet"):
+        return Phase.SUCCEEDED, "", ""
+    if finished is not None:
+        return Phase.FAILED, *_failure(finished, pod)
     if is_ready(pod):
         return Phase.RUNNING, "", ""
-    reason, message = _waiting(pod)
-    return Phase.WAITING, reason, message
+    if pod is not None and _is_over(pod):
+        return _between_attempts(pod)
+    return Phase.WAITING, *_waiting(str(job["metadata"]["name"]), pod)
 
 
-def _failure(condition: Object, ended: Object | None) -> tuple[str, str]:
-    if ended is not None and ended.get("reason") == "OOMKilled":
-        return "OutOfMemory", "the container was killed for lack of memory: raise spec.worker.resources.memory"
-    reason = str(condition.get("reason") or "Failed")
+def _finished_by(job: Object) -> Object | None:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c.get("status") == "True" and c.get("type") in FINISHED_JOB), None)
+
+
+def _is_over(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _between_attempts(pod: Object) -> tuple[Phase, str, str]:
+    """The newest pod has ended and the Job has not: it is about to try again, with back-off after a failure."""
+    ended = _terminated(pod)
+    if (pod.get("status") or {}).get("phase") == "Succeeded":
+        return Phase.RUNNING, "Ending", "its pod has ended"
+    if is_disrupted(pod) or (ended is not None and ended.get("exitCode") in GAVE_UP):
+        return Phase.WAITING, "WaitingForPod", "its pod was taken away: another one follows"
+    reason, message = _pod_failure(pod, ended)
+    if reason == "InvalidImage":
+        return Phase.FAILED, reason, message
+    return Phase.WAITING, reason or "Retrying", f"{message}; another attempt follows"
+
+
+def _failure(finished: Object, pod: Object | None) -> tuple[str, str]:
+    """Why a Job has failed: what its last pod shows, else the Job's own words."""
+    ended = None if pod is None else _terminated(pod)
+    reason, message = ("", "") if pod is None else _pod_failure(pod, ended)
+    if reason:
+        return reason, message
     detail = "" if ended is None else f" (exit code {ended.get('exitCode')})"
-    return reason, f"{condition.get('message') or 'the Job failed'}{detail}"
+    return str(finished.get("reason") or "Failed"), f"{finished.get('message') or 'the Job failed'}{detail}"
 
 
-def _waiting(pod: Object | None) -> tuple[str, str]:
+def _pod_failure(pod: Object, ended: Object | None) -> tuple[str, str]:
+    """Reason and words for a failed pod; an empty reason when only its own last words can tell."""
+    if ended is None:
+        status = pod.get("status") or {}
+        words = status.get("message") or status.get("reason")
+        return "", f"the last attempt failed: {words or 'its pod ended without a word'}"
+    container: Object = next(iter(pod["spec"]["containers"]), {})
+    if ended.get("reason") == "OOMKilled":
+        limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+        bound = f"limit {limit}" if limit else "the node's memory is exhausted"
+        return "OutOfMemory", f"killed for lack of memory ({bound}): raise spec.worker.resources.memory"
+    said = str(ended.get("message") or "")
+    advice = "name an image of the worker in spec.worker.image (of the job or of the policy)"
+    if ended.get("reason") in START_REASONS:
+        return "InvalidImage", f"image {container.get('image')} cannot run the worker: {said.strip()[-300:]}; {advice}"
+    if NO_WORKER in said:
+        return "InvalidImage", f"image {container.get('image')} does not contain evalfleet_worker; {advice}"
+    tail = f": {said.strip()[-300:]}" if said.strip() else ""
+    return "", f"the last attempt failed (exit code {ended.get('exitCode')}){tail}"
+
+
+def _waiting(job_name: str, pod: Object | None) -> tuple[str, str]:
     """Why a pod does not run yet; waiting for a node is waiting, never a failure."""
     if pod is None:
-        return "WaitingForPod", "the Job controller has not created the pod yet"
+        advice = f"if this stays, kubectl describe job {job_name} says why (service account, quota, pod security)"
+        return "WaitingForPod", f"the Job controller has not created the pod yet; {advice}"
     status = pod.get("status") or {}
     for container in status.get("containerStatuses") or []:
         waiting = (container.get("state") or {}).get("waiting") or {}
@@ -115,11 +171,26 @@ def _waiting(pod: Object | None) -> tuple[str, str]:
         if reason in IMAGE_REASONS:
             return "WaitingForImage", f"the image cannot be pulled: {message or container.get('image')}"
         if reason in CONFIG_REASONS:
-            return "PodConfigInvalid", f"the container cannot be configured: {message}"
+            return _not_configured(message)
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return "WaitingForNode", f"no node fits yet: {condition.get('message') or 'unschedulable'}"
+            return _not_scheduled(str(condition.get("message") or "unschedulable"))
     return "WaitingForPod", "the pod is starting"
+
+
+def _not_configured(message: str) -> tuple[str, str]:
+    missing = re.search(r'secret "([^"]+)" not found', message)
+    if missing is None:
+        return "PodConfigInvalid", f"the container cannot be configured: {message}"
+    return "SecretMissing", f"Secret {missing.group(1)} does not exist: create it and the job goes on by itself"
+
+
+def _not_scheduled(message: str) -> tuple[str, str]:
+    missing = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
+    if missing is None:
+        return "WaitingForNode", f"no node fits yet: {message}"
+    words = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
+    return "ClaimMissing", words
 
 
 def _terminated(pod: Object) -> Object | None:

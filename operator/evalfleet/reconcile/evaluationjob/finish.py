@@ -4,9 +4,9 @@ from typing import Any
 
 from evalfleet.conditions import true
 from evalfleet.manifests import finish_job
-from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.plan import failure_words
-from evalfleet.reconcile.evaluationjob.pods import pod_shape
+from evalfleet.reconcile.evaluationjob.pods import pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, succeeded, waiting
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Create, Delete, Step
@@ -25,13 +25,19 @@ def finish(world: World) -> Step:
         case Phase.SUCCEEDED:
             return _finished(world)
         case Phase.FAILED:
-            child = world.finish
-            return failed(*failure_words(child.termination, child.reason, child.message), world.now)
+            return _failed(world)
+        case Phase.WAITING if world.finish.reason in HOPELESS:  # the next attempt would need as much memory
+            return _failed(world)
         case Phase.WAITING:
-            message = f"the finish pod is not running yet: {world.finish.message}"
+            message = f"the finish pod is not running yet: {waiting_words(world, world.finish)}"
             return Step(waiting(world.finish.reason, message), halt=True)
         case _:
             return Step(waiting("Finishing", FINISHING), halt=True)
+
+
+def _failed(world: World) -> Step:
+    child = world.finish
+    return failed(*failure_words(child.termination, child.reason, child.message), world.now)
 
 
 def _finished(world: World) -> Step:

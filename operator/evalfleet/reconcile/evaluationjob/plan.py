@@ -2,8 +2,8 @@
 
 from evalfleet.conditions import false, true, unknown
 from evalfleet.manifests import plan_job, spec_config_map
-from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape
+from evalfleet.reconcile.children import HOPELESS, Phase
+from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, waiting
 from evalfleet.reconcile.evaluationjob.world import World, plan_status
 from evalfleet.reconcile.steps import Create, Delete, Step
@@ -20,6 +20,8 @@ def plan(world: World) -> Step:
         case Phase.SUCCEEDED:
             return _planned(world)
         case Phase.FAILED:
+            return _failed(world)
+        case Phase.WAITING if world.plan.reason in HOPELESS:  # the next attempt would need as much memory
             return _failed(world)
         case _:
             return _wait(world)
@@ -68,7 +70,7 @@ def _failed(world: World) -> Step:
 def _wait(world: World) -> Step:
     child = world.plan
     if child.phase is Phase.WAITING:
-        message = f"the plan pod is not running yet: {child.message}"
+        message = f"the plan pod is not running yet: {waiting_words(world, child)}"
         return Step((unknown("Planned", child.reason, message), *waiting(child.reason, message)), halt=True)
     message = "planning: datasets are read and tokenized on a CPU"
     return Step((false("Planned", "Planning", message), *waiting("Planning", message)), halt=True)
@@ -76,6 +78,8 @@ def _wait(world: World) -> Step:
 
 def failure_words(termination: str | None, reason: str, message: str) -> tuple[str, str]:
     """What a failed pod said itself, else what Kubernetes says about it."""
+    if reason in HOPELESS:
+        return reason, message
     try:
         report = loads(ErrorReport, termination or "")
     except ValueError:

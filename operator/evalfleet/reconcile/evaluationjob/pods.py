@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from evalfleet.api.evaluationjob import EvaluationJob, Worker
 from evalfleet.manifests import CACHE_FOLDER, PodShape
+from evalfleet.reconcile.children import Child
 from evalfleet.reconcile.evaluationjob.accept import security, store_uri
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.runspec import RunPlace, run_spec
@@ -33,19 +34,34 @@ def pod_shape(world: World) -> PodShape:
     """Image, allow-listed pod fields, Secrets and claims of the job's pods."""
     assert world.job is not None
     spec = world.job.spec
-    store = spec.store or (world.policy.spec.store if world.policy else None)
     worker = _merged(spec.worker, world.policy.spec.worker if world.policy else None)
-    secrets = (
-        spec.model.secret_name,
-        spec.data.secret_name if spec.data else None,
-        store.secret_name if store else None,
-    )
+    secrets = (name for _, name in _secret_fields(world))
     return PodShape(
         image=(worker.image if worker else None) or world.settings.worker_image,
         worker=worker,
         secrets=tuple(dict.fromkeys(name for name in secrets if name)),
         claims=_claims(world.job, store_uri(world)),
         cache=world.settings.host_cache or CACHE_FOLDER,
+    )
+
+
+def waiting_words(world: World, child: Child) -> str:
+    """What a child waits for; a missing Secret with the members that name it."""
+    if child.reason != "SecretMissing" or world.job is None:
+        return child.message
+    fields = [field for field, name in _secret_fields(world) if name and f" {name} " in child.message]
+    return f"{child.message} (named by {' and '.join(fields)})" if fields else child.message
+
+
+def _secret_fields(world: World) -> tuple[tuple[str, str | None], ...]:
+    assert world.job is not None
+    spec, policy = world.job.spec, world.policy
+    own = ("spec.store.secretName", spec.store.secret_name if spec.store else None)
+    default = policy.spec.store.secret_name if policy is not None and policy.spec.store else None
+    return (
+        ("spec.model.secretName", spec.model.secret_name),
+        ("spec.data.secretName", spec.data.secret_name if spec.data else None),
+        own if spec.store else ("spec.store.secretName of the ScalingPolicy", default),
     )
 
 

@@ -5,14 +5,15 @@ from datetime import timedelta
 from typing import Any
 
 from evalfleet.conditions import Condition, false, true
-from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.counts import worker_counts
 from evalfleet.reconcile.evaluationjob.plan import failure_words
+from evalfleet.reconcile.evaluationjob.pods import waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
-FATAL_REASONS = frozenset({"PodFailurePolicy"})
+FATAL_REASONS = HOPELESS | {"PodFailurePolicy"}
 
 
 def run(world: World) -> Step:
@@ -53,7 +54,7 @@ def _given_up(world: World) -> Step | None:
 
 
 def _workers_ready(world: World) -> tuple[Condition, ...]:
-    waiting_for = Counter(_wait_words(worker) for worker in world.workers if worker.child.phase is Phase.WAITING)
+    waiting_for = Counter(_wait_words(world, worker) for worker in world.workers if worker.child.phase is Phase.WAITING)
     counts = worker_counts(world)
     if counts["ready"]:
         return (true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running"),)
@@ -63,8 +64,8 @@ def _workers_ready(world: World) -> tuple[Condition, ...]:
     return (false("WorkersReady", reason, message),)
 
 
-def _wait_words(worker: WorkerView) -> tuple[str, str]:
-    return worker.child.reason, f"{worker.child.name}: {worker.child.message}"
+def _wait_words(world: World, worker: WorkerView) -> tuple[str, str]:
+    return worker.child.reason, f"{worker.child.name}: {waiting_words(world, worker.child)}"
 
 
 def _progress_known(world: World) -> tuple[Condition, ...]:
