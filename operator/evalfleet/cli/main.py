@@ -5,14 +5,18 @@ as it is (the message says why); 130 interrupted, resumable with the same comman
 """
 
 import importlib
+import sys
 
 import typer
+
+from evalfleet.cli.output import RUN_ERROR
 
 COMMANDS = (
     *("run", "validate", "results", "demo"),
     *("get", "describe", "crds", "cluster", "operator"),
     *("simulate", "forecast"),
 )
+OWN_PACKAGES = ("evalfleet", "evalfleet_scaling", "evalfleet_worker")
 BENCHMARKS = ("bench_capacity", "bench_fleet", "bench_forecast")
 
 app = typer.Typer(
@@ -36,8 +40,15 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the console scripts."""
-    build()()
+    """Entry point of the console scripts; a missing optional package is an error that says what to install."""
+    try:
+        build()()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in OWN_PACKAGES:
+            raise
+        advice = "pip install 'evalfleet[operator]' (look at clusters), 'evalfleet[local]' (everything on one machine)"
+        print(f"error: the package {error.name} is not installed; {advice}", file=sys.stderr)  # noqa: T201
+        sys.exit(RUN_ERROR)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,18 @@ def operator() -> None:
     import asyncio
     import logging
 
+    from kubernetes.aio.config import ConfigException
+
     from evalfleet.app import run_operator
+    from evalfleet.cli.output import RUN_ERROR, fail
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    raise typer.Exit(asyncio.run(run_operator()))
+    try:
+        code = asyncio.run(run_operator())
+    except ConfigException as error:
+        fail(f"no cluster to serve: {error} Set KUBECONFIG, or run in a pod with a service account", RUN_ERROR)
+    raise typer.Exit(code)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,6 +7,8 @@ import typer
 
 from evalfleet.cli.output import Format
 
+NEEDED = ("torch", "obstore", "lm_eval")
+
 
 def run(
     manifest: Annotated[Path, typer.Argument(help="EvaluationJob file (YAML or JSON).")],
@@ -33,8 +35,13 @@ def run(
     Run the same command again to resume. Exit codes: 0 success, 1 no full score, 2 wrong manifest, 3 cannot succeed as
     it is, 130 interrupted.
     """
+    from importlib.util import find_spec
+
     from evalfleet.localrun.command import LocalOptions, run_manifest
 
+    for name in NEEDED:  # the workers are other processes: their tracebacks would end in their logs
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
     run_manifest(manifest, LocalOptions(workers, store, output, cache, quiet, allow_remote_code, allow_unsafe_code))
 
 
