@@ -173,10 +173,13 @@ class PlanReport:
     predicted_seconds: float
     """One worker's predicted scoring time on the reference device of the plan [s]."""
     flops: float
+    """Arithmetic; a prefix that requests of one unit share is computed once."""
     memory_bytes: int
     model_digest: str
     requests_digest: str
     samples: int
+    bytes_read: float = 0.0
+    """Weights read for generated tokens, 4 bytes each: what generation is bound by on a GPU."""
     version: int = PROTOCOL_VERSION
 
 

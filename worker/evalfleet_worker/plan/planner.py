@@ -18,7 +18,7 @@ from evalfleet_worker.harness.tokenizer import load_encoder
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
 from evalfleet_worker.plan.order import OrderedPlan, order_requests
-from evalfleet_worker.plan.size import plan_size
+from evalfleet_worker.plan.size import plan_size, size_as_cut
 from evalfleet_worker.plan.units import cut_units
 from evalfleet_worker.protocol import EvaluationSpec, PlanReport, RunSpec
 from evalfleet_worker.store.plan_file import PlanDraft
@@ -89,8 +89,10 @@ def _draft(
     planned = [request for plan in harness_plans.values() for request in plan.requests]
     digest = model.digest if model else ""
     ordered = order_requests(planned, KeySpace(_numerics(run), digest), run.seed, is_sampled)
-    size = plan_size(ordered.rows, model.config if model else None)
-    units = cut_units(ordered.rows, size.seconds, run.unit_seconds)
+    facts = model.config if model else None
+    together = plan_size(ordered.rows, facts)
+    units = cut_units(ordered.rows, together.seconds, run.unit_seconds)
+    size = size_as_cut(together, ordered.rows, [unit for unit, _ in units], facts)
     report = PlanReport(
         run_id=run.run_id,
         requests=len(ordered.rows),
@@ -98,7 +100,8 @@ def _draft(
         cached_requests=0,
         units=len(units),
         predicted_seconds=round(sum(size.seconds), 3),
-        flops=float(round(size.flops)),
+        flops=float(round(sum(size.flops))),
+        bytes_read=float(round(sum(size.bytes_read))),
         memory_bytes=size.memory_bytes,
         model_digest=digest,
         requests_digest=_requests_digest(ordered),
