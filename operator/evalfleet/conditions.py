@@ -58,10 +58,14 @@ def unknown(kind: str, reason: str, message: str) -> Condition:
 def merge(
     before: Iterable[Mapping[str, Any]], stated: Iterable[Condition], generation: int, now: str
 ) -> list[dict[str, Any]]:
-    """The conditions of the new status: stated ones replace those of the same type; abnormal ones end unless stated."""
+    """The conditions of the new status: stated ones replace those of the same type; abnormal ones end unless stated.
+
+    The others still hold, and say so for this generation: `kubectl wait` passes over a condition of an older one.
+    """
     old = {str(condition.get("type")): dict(condition) for condition in before}
     new = {condition.type: condition for condition in stated}
-    merged = {kind: condition for kind, condition in old.items() if kind not in ABNORMAL_TRUE}
+    kept = {kind: condition for kind, condition in old.items() if kind not in ABNORMAL_TRUE}
+    merged = {kind: {**condition, "observedGeneration": generation} for kind, condition in kept.items()}
     for kind, condition in new.items():
         if kind in ABNORMAL_TRUE and condition.status != "True":
             merged.pop(kind, None)

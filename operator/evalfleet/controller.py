@@ -245,7 +245,7 @@ def _refusal(stated: tuple[Condition, ...], error: KubeError) -> tuple[Condition
     """What a job says whose child the API server refuses; it is tried again, for quota and policy may change."""
     message = f"the API server refuses an object of this job: {error}"
     words = ("ObjectRefused", message)
-    return (*stated, cond.false("Ready", *words), cond.true("Reconciling", *words), cond.true("Stalled", *words))
+    return (*stated, cond.false("Ready", *words), cond.false("Reconciling", *words), cond.true("Stalled", *words))
 
 
 def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,10 @@ class Bench:
         """The EvaluationJob as soon as a condition has a status, and a reason if given."""
         return self.wait(name, lambda job: has(job, kind, status, reason))
 
+    def wait_for_child(self, name: str) -> None:
+        """Return when an object whose name begins so exists."""
+        wait_until(lambda: bool(self.children(name)), f"nothing is called {name}...")
+
     def patch(self, name: str, **spec: Any) -> Object:
         """Merge-patch the spec."""
         return self.client.patch(self.job_path(name), {"spec": spec})

@@ -14,16 +14,20 @@ GROUP, VERSION = API_VERSION.split("/")
 
 Schema = dict[str, Any]
 
+UNSEEN = {"observedGeneration": -1}
+"""Default status: without one kstatus (Flux, Argo CD) calls an object that nobody has looked at finished."""
+
+# Times to come are strings: a column of type date shows an age, and "<invalid>" for what lies ahead.
 EVALUATION_JOB_COLUMNS = (
     ("Model", "string", ".spec.model.uri", 0),
     ("Done", "integer", ".status.progress.percent", 0),
     ("Workers", "integer", ".status.workers.ready", 0),
-    ("ETA", "date", ".status.progress.estimatedCompletionTime", 0),
+    ("ETA", "string", ".status.progress.estimatedCompletionTime", 0),
     ("Succeeded", "string", '.status.conditions[?(@.type=="Succeeded")].status', 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Cost", "string", ".status.cost.spent", 1),
     ("Spot", "integer", ".status.workers.spot", 1),
-    ("Deadline", "date", ".spec.sla.deadlineTime", 1),
+    ("Deadline", "string", ".spec.sla.deadlineTime", 1),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
 )
 SCALING_POLICY_COLUMNS = (
@@ -107,7 +111,7 @@ def _root_schema(kind: type[WireModel]) -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": object_schema(status_type),
+            "status": object_schema(status_type) | {"default": UNSEEN},
         },
     }
 

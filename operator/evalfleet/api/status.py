@@ -11,6 +11,9 @@ Time = Annotated[str, StringConstraints(max_length=64), Field(json_schema_extra=
 Decimal = Annotated[str, StringConstraints(max_length=32)]
 Count = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
 
+ObservedGeneration = Annotated[int, Field(ge=-1, le=9_007_199_254_740_991)]
+"""-1 until the operator has seen the object, so that kstatus does not take a fresh object for a finished one."""
+
 
 class Condition(WireModel):
     """A condition as in metav1.Condition."""
@@ -158,8 +161,8 @@ class EvaluationJobStatus(WireModel):
 
     conditions: Conditions | None = None
     """conditions by type; Succeeded True or False is terminal."""
-    observed_generation: Count | None = None
-    """observedGeneration of the spec that the status speaks of."""
+    observed_generation: ObservedGeneration | None = None
+    """observedGeneration of the spec that the status speaks of; -1 before the operator has seen it."""
     start_time: Time | None = None
     """startTime: when the job was accepted."""
     plan: PlanStatus | None = None
@@ -239,8 +242,8 @@ class ScalingPolicyStatus(WireModel):
 
     conditions: Conditions | None = None
     """conditions by type: Ready, ScalingActive, AbleToScale, ScalingLimited."""
-    observed_generation: Count | None = None
-    """observedGeneration of the spec that the status speaks of."""
+    observed_generation: ObservedGeneration | None = None
+    """observedGeneration of the spec that the status speaks of; -1 before the operator has seen it."""
     jobs: PolicyJobsStatus | None = None
     """jobs of the policy by state."""
     workers: WorkersStatus | None = None

@@ -1,9 +1,11 @@
 """Step 0 and last: what is terminal is cleaned up; a deadline that kills; a TTL that deletes."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
+from evalfleet.conditions import ABNORMAL_TRUE, Condition, find, true
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.terminal import failed
+from evalfleet.reconcile.evaluationjob.terminal import failed, stamp
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Action, Delete, Step
 
@@ -22,12 +24,17 @@ def ended(world: World) -> Step:
     if due is not None and due <= world.now:
         children.append(Delete("EvaluationJob", namespace, world.identity.name, world.identity.uid))
     wait = (due - world.now).total_seconds() if due is not None and due > world.now else None
-    return Step(actions=tuple(children), halt=True, requeue_seconds=wait)
+    conditions, status = _same_for_this_generation(world)
+    return Step(conditions, status, tuple(children), halt=True, requeue_seconds=wait)
 
 
 def active_deadline(world: World) -> Step:
-    """spec.activeDeadlineSeconds: the kill switch, counted from startTime as in batch/v1."""
-    seconds = world.job.spec.active_deadline_seconds if world.job is not None else None
+    """spec.activeDeadlineSeconds: the kill switch, counted from startTime, which begins anew on resuming (batch/v1)."""
+    if world.job is None or world.job.spec.suspend:
+        return Step()
+    if world.is_true("Suspended"):
+        return Step(status={"startTime": stamp(world.now)}, requeue_seconds=0.0)
+    seconds = world.job.spec.active_deadline_seconds
     start = parse_time(world.status.get("startTime"))
     if seconds is None or start is None:
         return Step()
@@ -35,6 +42,16 @@ def active_deadline(world: World) -> Step:
     if world.now < due:
         return Step(requeue_seconds=(due - world.now).total_seconds())
     return failed("DeadlineExceeded", f"activeDeadlineSeconds: {seconds} s have passed since the start", world.now)
+
+
+def _same_for_this_generation(world: World) -> tuple[tuple[Condition, ...], dict[str, Any]]:
+    """An edit of a terminal job changes nothing, but whoever waits (kstatus, kubectl) must see that it was read."""
+    if world.status.get("observedGeneration") == world.generation:
+        return (), {}
+    known = world.status.get("conditions") or []
+    abnormal = (find(known, kind) for kind in ABNORMAL_TRUE)
+    held = tuple(true(str(c["type"]), str(c["reason"]), str(c["message"])) for c in abnormal if c is not None)
+    return held, {"observedGeneration": world.generation}
 
 
 def parse_time(text: object) -> datetime | None:

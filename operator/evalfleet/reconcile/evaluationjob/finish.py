@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from evalfleet.conditions import true
 from evalfleet.manifests import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.plan import failure_words
@@ -55,10 +54,7 @@ def _finished(world: World) -> Step:
     if report.outcome != "Complete":
         message = "; ".join(report.messages) or f"{report.samples.failed} samples failed"
         return failed("SamplesFailed", message, world.now, status)
-    step = succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world.now, status)
-    return Step(
-        (true("WorkersReady", "Done", "no worker is needed any more"), *step.conditions), step.status, halt=True
-    )
+    return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world.now, status)
 
 
 def _reset(world: World) -> tuple[Delete, ...]:

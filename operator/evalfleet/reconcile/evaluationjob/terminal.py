@@ -14,10 +14,11 @@ def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | No
             false("Ready", reason, message),
             false("Reconciling", reason, message),
             false("Succeeded", reason, message),
+            false("WorkersReady", reason, "no worker is kept: the job has failed"),
             true("Failed", reason, message),
             true("Stalled", reason, message),
         ),
-        status={"completionTime": stamp(now), **(status or {})},
+        status=_last(now, status or {}),
         halt=True,
     )
 
@@ -28,11 +29,18 @@ def succeeded(message: str, now: datetime, status: dict[str, Any]) -> Step:
         conditions=(
             true("Ready", "Succeeded", message),
             false("Reconciling", "Succeeded", message),
+            false("WorkersReady", "Complete", "no worker is needed any more"),
             true("Succeeded", "Complete", message),
         ),
-        status={"completionTime": stamp(now), **status},
+        status=_last(now, status),
         halt=True,
     )
+
+
+def _last(now: datetime, status: dict[str, Any]) -> dict[str, Any]:
+    """The last status: whatever workers are left are on their way out."""
+    none_left = dict.fromkeys(("desired", "ready", "spot", "onDemand"), 0)
+    return {"completionTime": stamp(now), **status, "workers": {**(status.get("workers") or {}), **none_left}}
 
 
 def waiting(reason: str, message: str) -> tuple[Condition, ...]:
