@@ -33,12 +33,12 @@ IndexArray = NDArray[np.int64]
 WORKER_SECONDS = 60.0
 """GPU-seconds one worker serves in a minute."""
 
-FACTORS: tuple[float, ...] = (0.7, 0.85, 1.0, 1.15, 1.3, 1.6, 2.0, 3.0)
+FACTORS: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
 """Safety of a policy that scales on a point estimate: what the estimate is multiplied by."""
 LEVELS: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 """Safety of a policy that scales on quantiles: the level."""
 SAFETIES = len(FACTORS)
-DRAIN_MINUTES: tuple[float, ...] = (2.5, 5.0, 10.0, 20.0)
+DRAIN_MINUTES: tuple[float, ...] = (2.5, 5.0, 10.0, 20.0, 40.0)
 """In how many minutes a backlog shall be worked off."""
 KEEP_SHARES: tuple[float, ...] = (0.0, 0.5, 1.0)
 """How long an idle worker is kept, as a share of its paid start-up; 1 is the ski-rental bound (Karlin et al. 1988)."""
