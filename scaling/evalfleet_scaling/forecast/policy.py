@@ -188,5 +188,10 @@ def lanes_of(
         np.array([getattr(one, name) for one in settings], dtype=np.float64)[setting]
         for name in ("safety", "drain_minutes", "keep_share")
     )
-    tuning = Tuning(safety, drain, np.ceil(keep * lead).astype(np.int64))
+    tuning = Tuning(safety, drain, keep_minutes(keep, lead))
     return Lanes(tuple(series), source, lead, tolerated_minutes, tuning)
+
+
+def keep_minutes(share: FloatArray, lead_minutes: IndexArray) -> IndexArray:
+    """Whole minutes of a share of the paid start-up."""
+    return np.asarray(np.ceil(share * lead_minutes), dtype=np.int64)
