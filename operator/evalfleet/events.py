@@ -52,8 +52,10 @@ class EventRecorder:
                 await self._api.patch(f"{path}/{name}", {"count": count, "lastTimestamp": now})
             else:
                 await self._api.create(path, self._event(about, name, (kind, reason, message), now))
-        except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("event %s: %s", name, error)
+        except RuntimeError as error:  # refused: somebody has to change a role or a quota
+            log.warning("event %s: %s", name, error)
 
     def _event(self, about: dict[str, Any], name: str, words: tuple[str, str, str], now: str) -> dict[str, Any]:
         kind, reason, message = words

@@ -73,6 +73,9 @@ class Client:
 
     def _call(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> Object:
         headers = {"Content-Type": kind, "Accept": "application/json"}
+        token = self._api.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:  # the plain call sends none
+            headers["Authorization"] = token
         url = self._api.configuration.host + path
         response = self._api.call_api(method, url, header_params=headers, body=body, _request_timeout=30)
         data = response.read()

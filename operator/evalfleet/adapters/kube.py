@@ -194,8 +194,14 @@ class Kube:
         timeout: int = _TIMEOUT_SECONDS,
     ) -> Any:
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        headers = {"Content-Type": content_type, "Accept": "application/json", **await self._credentials()}
         return await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
+
+    async def _credentials(self) -> dict[str, str]:
+        """The bearer token, if the user has one: the client reads a rotated one anew, and its plain call sends none."""
+        token = getattr(self._client.configuration, "get_api_key_with_prefix", None)
+        value = await token("BearerToken", alias="authorization") if token is not None else None
+        return {"Authorization": value} if value else {}
 
 
 def pods_path(namespace: str, name: str, subresource: str = "") -> str:
