@@ -13,14 +13,14 @@ policy by how jobs happen to fall. Nothing is lost: arrivals = served + backlog 
 observed brings no arrivals and is counted in no figure; what ran on in it is served as always.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray
 from evalfleet_scaling.forecast.policy import (
     WORKER_SECONDS,
+    IndexArray,
     InvalidPolicyError,
     Lanes,
     Observation,
@@ -65,39 +65,29 @@ class Path:
     starting: FloatArray
 
 
-@dataclass
 class FluidQueue:
-    """State of all lanes. `pipeline[j]` are workers that begin to serve after j more minutes."""
+    """State of all lanes; arrays of shape (lanes,) except `ring`.
 
-    lanes: Lanes
-    backlog: FloatArray = field(init=False)
-    running: FloatArray = field(init=False)
-    pipeline: FloatArray = field(init=False)
-    credit: FloatArray = field(init=False)
+    `ring[m % size]` are the workers that begin to serve with minute m. How many there are, and what they can serve
+    within the lead time, is kept up to date rather than summed: replays spend most of their time here.
+    """
 
-    def __post_init__(self) -> None:
-        count, longest = len(self.lanes), int(self.lanes.lead_minutes.max())
-        self.backlog = np.zeros(count)
-        self.running = np.zeros(count)
-        self.pipeline = np.zeros((longest + 1, count))
-        left = np.maximum(self.lanes.lead_minutes - np.arange(longest + 1)[:, None], 0)
-        self.credit = WORKER_SECONDS * left.astype(np.float64)
-
-    @property
-    def starting(self) -> FloatArray:
-        """Workers ordered and not yet serving, shape (lanes,)."""
-        return np.asarray(self.pipeline.sum(axis=0))
-
-    @property
-    def pending_credit(self) -> FloatArray:
-        """GPU-seconds that starting workers can serve within the next lead time, shape (lanes,)."""
-        return np.asarray((self.credit * self.pipeline).sum(axis=0))
+    def __init__(self, lanes: Lanes) -> None:
+        self.lead, self.lanes = lanes.lead_minutes, np.arange(len(lanes))
+        self.size = int(self.lead.max()) + 1
+        self.minute = 0
+        self.ring = np.zeros((self.size, len(lanes)))
+        self.backlog, self.running, self.starting, self.pending_credit = np.zeros((4, len(lanes)))
 
     def serve(self, arrived: FloatArray) -> FloatArray:
         """One minute passes: workers become ready, work arrives and is served; GPU-seconds served."""
-        self.running = self.running + self.pipeline[0]
-        self.pipeline[:-1] = self.pipeline[1:]
-        self.pipeline[-1] = 0.0
+        slot = self.minute % self.size
+        ready = self.ring[slot].copy()
+        self.ring[slot] = 0.0
+        self.minute += 1
+        self.running = self.running + ready
+        self.starting = self.starting - ready
+        self.pending_credit = self.pending_credit + WORKER_SECONDS * (self.starting - self.lead * ready)
         work = self.backlog + arrived
         served = np.minimum(work, WORKER_SECONDS * self.running)
         self.backlog = work - served
@@ -105,34 +95,63 @@ class FluidQueue:
 
     def resize(self, target: FloatArray) -> None:
         """Order what is missing to `target` workers, give up what is too much, the newest first."""
-        before = self.running + np.cumsum(self.pipeline, axis=0) - self.pipeline
-        total = before[-1] + self.pipeline[-1]
-        self.pipeline = np.minimum(self.pipeline, np.maximum(target - before, 0.0))
+        total = self.running + self.starting
+        more = np.maximum(target - total, 0.0)
+        self.ring[(self.minute + self.lead) % self.size, self.lanes] += more
+        self.starting = self.starting + more
+        fewer = target < total
+        unborn = np.flatnonzero(fewer & (self.starting > 0))
         self.running = np.minimum(self.running, target)
-        self.pipeline[self.lanes.lead_minutes, np.arange(len(target))] += np.maximum(target - total, 0.0)
+        if len(unborn):
+            self._give_up_starting(unborn, target[unborn])
+
+    def _give_up_starting(self, lanes: IndexArray, target: FloatArray) -> None:
+        minutes = np.arange(self.size)[:, None]
+        slots = (self.minute + minutes) % self.size
+        started = self.ring[slots, lanes]
+        before = self.running[lanes] + np.cumsum(started, axis=0) - started
+        kept = np.minimum(started, np.maximum(target - before, 0.0))
+        self.ring[slots, lanes] = kept
+        self.starting[lanes] = kept.sum(axis=0)
+        self.pending_credit[lanes] = WORKER_SECONDS * (np.maximum(self.lead[lanes] - minutes, 0) * kept).sum(axis=0)
 
 
-@dataclass
 class Keep:
     """Ski rental: a worker is given up once it was not wanted for `keep_minutes`, the last added first.
 
-    Worker k of a lane is wanted while `wanted >= k`; so those to keep are the largest number wanted of late.
+    Worker k of a lane is wanted while `wanted >= k`; so those to keep are the largest number wanted of late. Keeping an
+    idle worker as long as its start-up cost, and no longer, costs at most twice the optimum, whatever comes (Karlin,
+    Manasse, Rudolph and Sleator 1988).
     """
 
-    lanes: Lanes
-    recent: FloatArray = field(init=False)
-    ages: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        longest = int(self.lanes.tuning.keep_minutes.max()) + 1
-        self.recent = np.zeros((longest, len(self.lanes)))
-        self.ages = np.arange(longest)[:, None] <= self.lanes.tuning.keep_minutes
+    def __init__(self, keep_minutes: IndexArray, kept: FloatArray | None = None) -> None:
+        self.keep_minutes = keep_minutes
+        self.size = int(keep_minutes.max()) + 1
+        self.minute = 0
+        self.ring = np.zeros((self.size, len(keep_minutes)))
+        self.most = np.zeros(len(keep_minutes)) if kept is None else kept
+        self.age = np.zeros(len(keep_minutes), dtype=np.int64)
 
     def target(self, wanted: FloatArray) -> FloatArray:
         """Largest number wanted within the last `keep_minutes`, shape (lanes,)."""
-        self.recent[1:] = self.recent[:-1]
-        self.recent[0] = wanted
-        return np.asarray(np.max(self.recent, axis=0, where=self.ages, initial=0.0))
+        self.ring[self.minute % self.size] = wanted
+        self.age += 1
+        higher = wanted >= self.most
+        self.most = np.where(higher, wanted, self.most)
+        self.age[higher] = 0
+        expired = np.flatnonzero(self.age > self.keep_minutes)
+        if len(expired):
+            self._look_back(expired)
+        self.minute += 1
+        return self.most
+
+    def _look_back(self, lanes: IndexArray) -> None:
+        """The largest of the ring, and how old its latest occurrence is."""
+        ages = np.arange(self.size)[:, None]
+        recent = self.ring[(self.minute - ages) % self.size, lanes]
+        recent = np.where(ages <= self.keep_minutes[lanes], recent, -1.0)
+        self.age[lanes] = np.argmax(recent, axis=0)
+        self.most[lanes] = recent.max(axis=0)
 
 
 @dataclass
@@ -162,38 +181,54 @@ class _Books:
             self.ledger.late[row] += np.maximum(upto - np.maximum(self.served, before), 0.0)
 
 
+class Replay:
+    """A policy that runs over all lanes, in one stretch or in several with other settings or another policy each."""
+
+    def __init__(self, factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> None:
+        values = np.stack([one.values for one in lanes.series], axis=1)
+        self.values, self.known = values, ~np.isnan(values)
+        self.filled = np.where(self.known, values, 0.0)
+        arrived = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(self.filled, axis=0)])
+        self.lanes, self.policy = lanes, factory(lanes)
+        self.queue, self.keep = FluidQueue(lanes), Keep(lanes.tuning.keep_minutes)
+        self.books = _Books(lanes, _empty(len(values), len(lanes), bucket_minutes), arrived, np.zeros(len(lanes)))
+        self.minute = 0
+
+    def become(self, factory: PolicyFactory, lanes: Lanes) -> None:
+        """Go on with another policy or other settings on the same series and lead times; workers and backlog stay."""
+        self.lanes, self.policy = lanes, factory(lanes)
+        self.keep = Keep(lanes.tuning.keep_minutes, self.keep.most)
+
+    def advance(self, stop: int | None = None, path: Path | None = None) -> Ledger:
+        """Run up to minute `stop` (default: the end); the sums so far.
+
+        Raises:
+            InvalidPolicyError: the policy wants a number of workers that is negative or not finite.
+        """
+        for minute in range(self.minute, len(self.values) if stop is None else min(stop, len(self.values))):
+            self._minute(minute)
+            if path is not None:
+                _trace(path, minute, self.books, self.queue)
+            seen = _observe(minute, self.lanes.per_lane(self.values[minute]), self.queue)
+            self.queue.resize(self.keep.target(_whole(self.policy.wanted(seen), len(self.lanes))))
+            self.minute = minute + 1
+        return self.books.ledger
+
+    def _minute(self, minute: int) -> None:
+        served = self.queue.serve(self.lanes.per_lane(self.filled[minute]))
+        self.books.served = self.books.served + served
+        idle = WORKER_SECONDS * self.queue.running - served
+        self.books.enter(minute, self.lanes.per_lane(self.known[minute]), self.queue, idle)
+
+
 def replay(factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> Ledger:
-    """Run a policy over all lanes and add up what it cost and what was late.
-
-    Raises:
-        InvalidPolicyError: the policy wants a number of workers that is negative or not finite.
-    """
-    return _run(factory, lanes, bucket_minutes, None)
+    """Run a policy over all lanes from beginning to end and add up what it cost and what was late."""
+    return Replay(factory, lanes, bucket_minutes).advance()
 
 
-def replay_path(factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> tuple[Ledger, Path]:
-    """As `replay`, with every minute kept; for few lanes."""
-    minutes = len(lanes.series[0])
-    path = Path(*(np.zeros((minutes, len(lanes))) for _ in range(4)))
-    return _run(factory, lanes, bucket_minutes, path), path
-
-
-def _run(factory: PolicyFactory, lanes: Lanes, bucket_minutes: int, path: Path | None) -> Ledger:
-    values = np.stack([one.values for one in lanes.series], axis=1)
-    known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
-    arrived = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(filled, axis=0)])
-    policy, queue, keep = factory(lanes), FluidQueue(lanes), Keep(lanes)
-    books = _Books(lanes, _empty(len(values), len(lanes), bucket_minutes), arrived, np.zeros(len(lanes)))
-    for minute in range(len(values)):
-        served = queue.serve(lanes.per_lane(filled[minute]))
-        books.served = books.served + served
-        books.enter(minute, lanes.per_lane(known[minute]), queue, WORKER_SECONDS * queue.running - served)
-        if path is not None:
-            _trace(path, minute, books, queue)
-        wanted = _whole(policy.wanted(_observe(minute, lanes.per_lane(values[minute]), queue)), len(lanes))
-        queue.resize(keep.target(wanted))
-    return books.ledger
+def empty_path(lanes: Lanes) -> Path:
+    """To be filled by `Replay.advance`, for few lanes."""
+    return Path(*(np.zeros((len(lanes.series[0]), len(lanes))) for _ in range(4)))
 
 
 def _observe(minute: int, arrived: FloatArray, queue: FluidQueue) -> Observation:
