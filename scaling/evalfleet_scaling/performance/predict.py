@@ -1,0 +1,115 @@
+"""Answers: seconds of scoring, bytes of memory, seconds of start-up, as quantiles with the rung they stand on.
+
+    log quantile = log expected + level +- stretch x sqrt(var level + spread^2 + (0.05 x log size ratio)^2)
+
+The last term widens what is asked of runs much larger or smaller than those that were seen.
+"""
+
+from dataclasses import dataclass
+from math import exp, log, sqrt
+
+import numpy as np
+
+from evalfleet_scaling.performance.calibrate import NORMAL, Stretch
+from evalfleet_scaling.performance.effects import believe
+from evalfleet_scaling.performance.fit import SIZE_DEVIATION, Fit, effective_key, fit
+from evalfleet_scaling.performance.history import History
+from evalfleet_scaling.performance.interface import Z90, Key, Prediction, Quantity, Rung, Work
+from evalfleet_scaling.performance.measurements import usual
+from evalfleet_scaling.performance.roofline import expected
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """Everything learnt from a history; compute it once per change of the history and ask it often."""
+
+    fits: dict[Quantity, Fit | None]
+
+    def predict(self, quantity: Quantity, key: Key, work: Work) -> Prediction:
+        """Quantiles of what a run of the key and size will take.
+
+        More FLOPs, bytes, units or seconds of work never give less scoring time at any of the quantiles, nor more
+        planned memory less memory.
+        """
+        arithmetic = expected(quantity, work, key.gpu)
+        known = self.fits[quantity]
+        if known is None:
+            return _alone(quantity, key, arithmetic)
+        return _answer(known, key, work, arithmetic)
+
+
+def predictor(history: History) -> Predictor:
+    """Learn from a history; one with 100 keys takes some tens of milliseconds."""
+    return Predictor({quantity: fit(history, quantity) for quantity in Quantity})
+
+
+def _alone(quantity: Quantity, key: Key, arithmetic: float) -> Prediction:
+    words = f"no run has finished yet: arithmetic alone for {key.gpu}, eight times of ten within a factor of "
+    factor = exp(usual(quantity).prior * Z90)
+    return Prediction(
+        arithmetic / factor, arithmetic, arithmetic * factor, Rung.ROOFLINE, 0, f"{words}{factor:.0f} either way"
+    )
+
+
+def _answer(known: Fit, asked: Key, work: Work, arithmetic: float) -> Prediction:
+    key = effective_key(known.quantity, asked)
+    row = known.index.get(key)
+    rung = _rung(known, key)
+    asked_names = known.vocabulary.names([key], np.array([work.memory_bytes]))
+    arithmetic += float(known.fixed[asked_names.place[0]]) if asked_names.place[0] >= 0 else 0.0
+    belief = believe(known.posterior, asked_names, known.names)
+    spread = float(known.levels.spread[row]) if row is not None else _spread_of_place(known, key)
+    distance = 0.0 if row is None else log(arithmetic) - float(known.size[row])
+    deviation = sqrt(float(belief.variance[0]) + spread**2 + (SIZE_DEVIATION * distance) ** 2)
+    stretch = known.seen if rung is Rung.HISTORY else known.unseen
+    if rung in (Rung.OTHER_GPU, Rung.ROOFLINE):
+        deviation, stretch = max(deviation, usual(known.quantity).prior), NORMAL
+    return _prediction(known, key, arithmetic, (float(belief.mean[0]), deviation, stretch), rung)
+
+
+def _prediction(known: Fit, key: Key, arithmetic: float, level: tuple[float, float, Stretch], rung: Rung) -> Prediction:
+    mean, deviation, stretch = level
+    middle = arithmetic * exp(mean)
+    low, high = middle * exp(-stretch.below * deviation), middle * exp(stretch.above * deviation)
+    runs = int(known.levels.runs[known.index[key]]) if key in known.index else 0
+    words = f"{_WORDS[rung].format(**_facts(known, key, runs))}; {exp(mean):.2f} times what arithmetic says"
+    return Prediction(low, middle, high, rung, runs, f"{words}, 80 % of runs {low / middle:.2f} to {high / middle:.2f}")
+
+
+_WORDS = {
+    Rung.HISTORY: "{runs} earlier runs of this on {gpu}",
+    Rung.SAME_TASK: "this model has not run this task on {gpu} yet: from {models} other models that did, "
+    "and {tasks} other tasks of this model",
+    Rung.SAME_MODEL: "this task has not run on {gpu} yet: from {tasks} other tasks of this model there",
+    Rung.SAME_GPU: "neither this model nor this task has run on {gpu} yet: from {keys} others that have",
+    Rung.OTHER_GPU: "nothing has run on {gpu} with this engine yet: from other devices, within a factor of 2 at best",
+    Rung.ROOFLINE: "nothing like it has run yet: arithmetic alone for {gpu}, within a factor of 2 at best",
+}
+
+
+def _rung(known: Fit, key: Key) -> Rung:
+    """The most specific thing that was met before."""
+    if key in known.index:
+        return Rung.HISTORY
+    here = [other for other in known.index if (other.gpu, other.engine) == (key.gpu, key.engine)]
+    if any(other.task == key.task for other in here):
+        return Rung.SAME_TASK
+    if any(other.model == key.model for other in here):
+        return Rung.SAME_MODEL
+    if here:
+        return Rung.SAME_GPU
+    elsewhere = key.model in known.vocabulary.model or key.task in known.vocabulary.task
+    return Rung.OTHER_GPU if elsewhere else Rung.ROOFLINE
+
+
+def _facts(known: Fit, key: Key, runs: int) -> dict[str, object]:
+    here = [other for other in known.index if (other.gpu, other.engine) == (key.gpu, key.engine)]
+    models = len({other.model for other in here if other.task == key.task})
+    tasks = len({other.task for other in here if other.model == key.model})
+    return {"runs": runs, "gpu": key.gpu, "models": models, "tasks": tasks, "keys": len(here)}
+
+
+def _spread_of_place(known: Fit, key: Key) -> float:
+    """Noise of single runs on the key's device, else of all."""
+    here = [row for other, row in known.index.items() if (other.gpu, other.engine) == (key.gpu, key.engine)]
+    return float(np.median(known.levels.pooled[here] if here else known.levels.pooled))
