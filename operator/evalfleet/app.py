@@ -14,6 +14,7 @@ from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
 from evalfleet.adapters.lease import KubeLease
 from evalfleet.controller import Controller
 from evalfleet.handlers import Watcher
+from evalfleet.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
 from evalfleet.progress import pull
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 QUEUE_WORKERS = 4
 LEASE_NAME = "evalfleet-operator"
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=evalfleet"
-STUCK_SECONDS = 300.0
+RELEASE_SECONDS = 3.0
+"""Giving the lease back is a courtesy: an API server that hangs must not keep a process that has lost it."""
 FIRST_SYNC_SECONDS = 8.0
 """Below the renew deadline: the lease is not renewed meanwhile."""
 
@@ -40,7 +42,10 @@ class Operator:
         self.settings = settings
         self.telemetry = Telemetry(__version__)
         self.controller = Controller(kube, settings, self.telemetry, decide_simple)
-        self.leading = False
+        self.leading = not settings.leader_election
+        self._elector = self._candidate() if settings.leader_election else None
+        self._watcher: Watcher | None = None
+        self._listed_at: float | None = None
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -49,8 +54,13 @@ class Operator:
 
     async def run(self) -> int:
         """Serve until stopped (0) or until leadership or the watches are lost (1: start anew)."""
-        http = await serve(self.settings.http_address, self.telemetry, self._alive, lambda: True)
-        elector = self._elector() if self.settings.leader_election else None
+        http = await serve(
+            self.settings.http_address,
+            self.telemetry,
+            lambda: why_not_alive(self.vitals()),
+            lambda: why_not_ready(self.vitals()),
+        )
+        elector = self._elector
         try:
             if elector is not None and not await self._until_stopped(elector.acquire()):
                 return 0
@@ -59,11 +69,26 @@ class Operator:
             return await self._lead(elector)
         finally:
             if elector is not None and self.leading:
-                await _quietly(elector.release())
+                await _quietly(asyncio.wait_for(elector.release(), RELEASE_SECONDS))
             await http.cleanup()
+
+    def vitals(self) -> Vitals:
+        """What liveness and readiness are judged by."""
+        now = time.monotonic()
+        answered_at = self._elector.answered_at if self._elector is not None else None
+        return Vitals(
+            leading=self.leading,
+            watching=self._watcher is not None and self._watcher.alive,
+            lease_seconds=None if answered_at is None else now - answered_at,
+            listed_seconds=None if self._listed_at is None else now - self._listed_at,
+            resync_seconds=self.settings.resync_seconds,
+            busy_seconds=self.controller.busy_seconds(),
+            stuck_seconds=self.settings.stuck_seconds,
+        )
 
     async def _lead(self, elector: Elector | None) -> int:
         watcher = Watcher(self.settings.watch_namespaces, asyncio.get_running_loop(), self.controller.deliver)
+        self._watcher = watcher
         await self._first_sync()
         watcher.start()
         tasks = [asyncio.create_task(self.controller.work()) for _ in range(QUEUE_WORKERS)]
@@ -112,6 +137,7 @@ class Operator:
                 for key in self.controller.cache.replace(kind, items, namespace):
                     body = self.controller.cache.get(key)
                     self.controller.concern(kind, body) if body is not None else self._concern_all(key.namespace)
+        self._listed_at = time.monotonic()
 
     def _concern_all(self, namespace: str) -> None:
         """Something went unseen: everybody in its namespace looks again."""
@@ -150,11 +176,7 @@ class Operator:
         task.result()
         return True
 
-    def _alive(self) -> bool:
-        idle = len(self.controller.queue) == 0
-        return not self.leading or idle or time.monotonic() - self.controller.last_progress < STUCK_SECONDS
-
-    def _elector(self) -> Elector:
+    def _candidate(self) -> Elector:
         api = KubeLease(self.kube, self.settings.namespace, LEASE_NAME)
         return Elector(api, LEASE_NAME, self.settings.identity, LeaseTiming(), time.monotonic)
 
@@ -163,7 +185,7 @@ async def _quietly(action: object) -> None:
     try:
         await action  # type: ignore[misc]
     except (*UNREACHABLE, KubeError, RuntimeError) as error:
-        log.warning("%s", error)
+        log.warning("%s", str(error) or type(error).__name__)
 
 
 async def run_operator() -> int:

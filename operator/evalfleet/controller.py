@@ -45,7 +45,7 @@ class Controller:
         self.observer = Observer(self.cache, self.memory, settings)
         self.queue: WorkQueue[Key] = WorkQueue()
         self.events = EventRecorder(kube, "evalfleet", settings.identity)
-        self.last_progress = time.monotonic()
+        self._started: dict[Key, float] = {}
         self._decide_fleet = decide_fleet
         self._written: dict[Key, float] = {}
 
@@ -81,7 +81,7 @@ class Controller:
         """Process keys for ever; an error concerns its key alone and comes back with back-off."""
         while True:
             key = await self.queue.get()
-            started = time.monotonic()
+            started = self._started[key] = time.monotonic()
             result = "success"
             try:
                 await self._reconcile(key)
@@ -94,10 +94,14 @@ class Controller:
                 log.exception("%s %s/%s: again in %.1f s", *_words(key), self.queue.retry(key))
             finally:
                 self.queue.done(key)
-                self.last_progress = time.monotonic()
+                del self._started[key]
                 self.telemetry.queue_depth.set(len(self.queue))
                 self.telemetry.reconciles.labels(key.kind, result).inc()
                 self.telemetry.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)
+
+    def busy_seconds(self) -> float:
+        """How long the longest reconciliation has been running; 0 = none runs."""
+        return max((time.monotonic() - started for started in self._started.values()), default=0.0)
 
     async def _reconcile(self, key: Key) -> None:
         if key.kind == "EvaluationJob":

@@ -44,6 +44,8 @@ class Elector:
     identity: str
     timing: LeaseTiming
     clock: Callable[[], float]
+    answered_at: float | None = None
+    """When the API server last answered, by `clock`."""
     _seen_record: tuple[str, str] = ("", "")
     _seen_at: float = 0.0
 
@@ -70,10 +72,12 @@ class Elector:
 
     async def _safely_try(self) -> bool:
         try:
-            return await asyncio.wait_for(self._try(), self.timing.retry_seconds)
+            leads = await asyncio.wait_for(self._try(), self.timing.retry_seconds)
         except (OSError, TimeoutError, RuntimeError) as error:
-            log.warning("lease: %s", error)
+            log.warning("lease: %s", str(error) or type(error).__name__)
             return False
+        self.answered_at = self.clock()
+        return leads
 
     async def _try(self) -> bool:
         lease = await self.api.read_lease()

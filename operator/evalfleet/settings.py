@@ -19,6 +19,7 @@ class Settings:
         leader_election: off only for a single local process.
         progress_seconds: how often workers are asked for progress.
         resync_seconds: how often everything is listed again.
+        stuck_seconds: how long one reconciliation may run before /healthz gives the process up.
     """
 
     namespace: str = "evalfleet-system"
@@ -31,6 +32,7 @@ class Settings:
     leader_election: bool = True
     progress_seconds: float = 2.0
     resync_seconds: float = 60.0
+    stuck_seconds: float = 300.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], identity: str) -> "Settings":

@@ -44,18 +44,21 @@ class Telemetry:
 
 
 async def serve(
-    address: str, telemetry: Telemetry, alive: Callable[[], bool], ready: Callable[[], bool]
+    address: str, telemetry: Telemetry, why_not_alive: Callable[[], str], why_not_ready: Callable[[], str]
 ) -> web.AppRunner:
-    """Serve /metrics, /healthz and /readyz on HOST:PORT until `cleanup()` of the returned runner."""
+    """Serve /metrics, /healthz and /readyz on HOST:PORT until `cleanup()` of the returned runner.
+
+    The two functions say what is wrong, and nothing when all is well.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(telemetry.registry), content_type="text/plain", charset="utf-8")
 
     async def health(_: web.Request) -> web.Response:
-        return web.Response(text="ok" if alive() else "stuck", status=200 if alive() else 503)
+        return _verdict(why_not_alive())
 
     async def readiness(_: web.Request) -> web.Response:
-        return web.Response(text="ok" if ready() else "not ready", status=200 if ready() else 503)
+        return _verdict(why_not_ready())
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", health), web.get("/readyz", readiness)])
@@ -64,3 +67,7 @@ async def serve(
     host, _, port = address.rpartition(":")
     await web.TCPSite(runner, host, int(port)).start()
     return runner
+
+
+def _verdict(problem: str) -> web.Response:
+    return web.Response(text=problem or "ok", status=503 if problem else 200)
