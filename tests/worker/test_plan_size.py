@@ -1,6 +1,7 @@
 """The size that a plan reports is the sum of what its units cost, each for itself."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,11 @@ def test_weights_read_for_generated_tokens_are_reported():
     reads_per_token = 1 / 8
     assert plan_size([row], FACTS).bytes_read == [0.5 * 64 * reads_per_token * FACTS.parameters * 4]
     assert plan_size([few_shot_row(0)], FACTS).bytes_read == [0.0]
+
+
+def test_checkpoints_of_one_architecture_share_their_shape():
+    assert FACTS.shape == replace(FACTS, weight_bytes=40_000_000).shape == "llama-8x256-20000000"
+    assert FACTS.shape != replace(FACTS, parameters=30_000_000).shape
 
 
 def test_user_code_has_seconds_but_no_arithmetic():

@@ -180,6 +180,8 @@ class PlanReport:
     samples: int
     bytes_read: float = 0.0
     """Weights read for generated tokens, 4 bytes each: what generation is bound by on a GPU."""
+    model_shape: str = ""
+    """What of the model decides its speed: equal for all checkpoints of one architecture. Empty without a model."""
     version: int = PROTOCOL_VERSION
 
 

@@ -44,6 +44,11 @@ class ModelFacts:
     tied_embeddings: bool
     needs_remote_code: bool
 
+    @property
+    def shape(self) -> str:
+        """What decides speed, equal for all checkpoints of one architecture, for example `llama-30x576-134515008`."""
+        return f"{self.model_type}-{self.layers}x{self.hidden}-{self.parameters}"
+
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model folder, those of the index where there is one.

@@ -102,6 +102,7 @@ def _draft(
         predicted_seconds=round(sum(size.seconds), 3),
         flops=float(round(sum(size.flops))),
         bytes_read=float(round(sum(size.bytes_read))),
+        model_shape=facts.shape if facts else "",
         memory_bytes=size.memory_bytes,
         model_digest=digest,
         requests_digest=_requests_digest(ordered),
