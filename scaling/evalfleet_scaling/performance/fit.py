@@ -23,7 +23,7 @@ from evalfleet_scaling.performance.effects import (
 from evalfleet_scaling.performance.fixed_part import fixed_parts
 from evalfleet_scaling.performance.history import RUNS_PER_KEY, History
 from evalfleet_scaling.performance.interface import FinishedRun, Key, Quantity
-from evalfleet_scaling.performance.levels import Levels, earlier_runs, robust_levels
+from evalfleet_scaling.performance.levels import Levels, levels_before, robust_levels
 from evalfleet_scaling.performance.measurements import Measurements, usual
 from evalfleet_scaling.performance.roofline import expected
 
@@ -179,7 +179,7 @@ def _surprise(deviations: Deviations) -> float:
 def _scores(ratios: FloatArray, size: FloatArray, levels: Levels, posterior: Posterior) -> FloatArray:
     """How many standard deviations each run lay from its prediction by earlier runs only, shape of `ratios`."""
     without = believe_without_own(posterior, levels.level, levels.spread**2 / levels.weight)
-    level, spread, weight = earlier_runs(ratios, levels)
+    level, spread, weight = levels_before(ratios, levels.pooled)
     mean, variance = _joined(without, level, weight / spread**2)
     number = np.arange(1, ratios.shape[1] + 1)
     distance = np.where(number > 1, size - (np.cumsum(size, axis=1) - size) / np.maximum(number - 1, 1), 0.0)
@@ -191,4 +191,4 @@ def _joined(without: Belief, level: FloatArray, precision: FloatArray) -> tuple[
     """Belief from the other keys, joined with the earlier runs of the key itself."""
     others = 1.0 / without.variance[:, None]
     variance = 1.0 / (others + precision)
-    return variance * (others * without.mean[:, None] + precision * np.nan_to_num(level)), variance
+    return variance * (others * without.mean[:, None] + precision * level), variance
