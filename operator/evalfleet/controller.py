@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from evalfleet import conditions as cond
@@ -110,7 +110,7 @@ class Controller:
             await self._reconcile_fleet(key)
 
     async def _reconcile_job(self, key: Key) -> None:
-        now = datetime.now(UTC)
+        now = self.kube.clock.now()
         world = self.observer.job_world(key, now)
         if world is None:
             self._written.pop(key, None)
@@ -127,7 +127,7 @@ class Controller:
             self.queue.add_after(key, step.requeue_seconds)
 
     async def _reconcile_fleet(self, key: Key) -> None:
-        now = datetime.now(UTC)
+        now = self.kube.clock.now()
         worlds = self._jobs_of(key, now)
         world = FleetWorld(now, self.observer.policy(key.namespace, key.name), worlds)
         outcome = reconcile(world, self._decide_fleet)
@@ -193,7 +193,7 @@ class Controller:
     async def _delete(self, action: Delete) -> None:
         key = Key(action.kind, action.namespace, action.name)
         await self.kube.delete(object_path(key), uid=action.uid, propagation="Background")
-        self.cache.mark_deleting(key, stamp(datetime.now(UTC)))
+        self.cache.mark_deleting(key, stamp(self.kube.clock.now()))
         if action.kind == "Job":
             self.telemetry.worker_stops.inc()
 

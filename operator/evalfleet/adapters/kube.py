@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from evalfleet.adapters.serverclock import ServerClock
+
 Object = dict[str, Any]
 
 MERGE = "application/merge-patch+json"
@@ -70,10 +72,11 @@ class Connection(Protocol):
 
 
 class Kube:
-    """One connection pool to one API server."""
+    """One connection pool to one API server, whose clock it learns from the answers."""
 
     def __init__(self, client: Connection) -> None:
         self._client = client
+        self.clock = ServerClock()
 
     @classmethod
     async def connect(cls, kubeconfig: Path) -> "Kube":
@@ -174,7 +177,9 @@ class Kube:
         body: object = None,
         content_type: str = "application/json",
     ) -> Object:
+        sent = self.clock.started()
         response = await self._request(method, path, query or {}, body, content_type)
+        self.clock.observe(response.response.headers.get("Date"), sent)
         data = await response.read()
         try:
             answer = json.loads(data)
