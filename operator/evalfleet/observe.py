@@ -18,7 +18,7 @@ from evalfleet.manifests import (
     LABEL_SLOT,
     Identity,
 )
-from evalfleet.reconcile.children import MISSING, Phase, child_of, is_disrupted
+from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, Money, WorkerView, World
 from evalfleet.settings import Settings
 from evalfleet_worker.protocol import Progress
@@ -89,7 +89,6 @@ class Observer:
             money=self.memory.money.get(uid),
             extra={
                 "preemptions": len(preempted),
-                "failures": sum(worker.child.phase is Phase.FAILED for worker in workers),
                 "generations": {s: g for (owner, s), g in self.memory.generations.items() if owner == uid},
             },
         )
@@ -125,6 +124,8 @@ class Observer:
             created=datetime.fromisoformat(str(job["metadata"]["creationTimestamp"])),
             progress=self.memory.progress.get(uid),
             deleting=bool(job["metadata"].get("deletionTimestamp")),
+            uid=str(job["metadata"]["uid"]),
+            failures=int((job.get("status") or {}).get("failed") or 0),
         )
 
 

@@ -171,10 +171,30 @@ def test_a_deadline_at_risk_is_said_before_it_has_passed() -> None:
 def test_a_fatal_worker_fails_the_job_and_a_retryable_one_does_not_before_the_limit() -> None:
     fatal = worker(phase=Phase.FAILED, reason="PodFailurePolicy", message="exit code 64")
     assert says(decide(world(planned(workers=(fatal,)))), "Failed") == ("True", "PodFailurePolicy")
-    crash = worker(phase=Phase.FAILED, reason="BackoffLimitExceeded", message="exit code 1")
     for failures, ended in ((2, False), (3, True)):
-        step = decide(world(planned(workers=(crash,), extra={"failures": failures}), backoffLimit=2))
+        crash = worker(phase=Phase.FAILED, reason="BackoffLimitExceeded", message="exit code 1", failures=failures)
+        step = decide(world(planned(workers=(crash,)), backoffLimit=2))
         assert any(c.type == "Failed" for c in step.conditions) == ended
+
+
+def test_failures_of_workers_that_are_gone_count_once_whatever_pass_is_lost() -> None:
+    def seen(before: dict[str, Any], **failures: int) -> tuple[dict[str, Any], int]:
+        crashed = tuple(worker(slot, uid=uid, failures=n) for slot, (uid, n) in enumerate(failures.items()))
+        status = {**planned()["status"], "workers": before}
+        after = decide(world(planned(status=status, workers=crashed), backoffLimit=9)).status["workers"]
+        return after, after["failures"]
+
+    status, total = seen({}, a=2)
+    assert total == 2
+    assert seen(status, a=2)[1] == 2
+    assert seen(status, a=1)[1] == 2  # a stale listing takes nothing away
+    status, total = seen(status, a=3, b=1)
+    assert total == 4
+    status, total = seen(status, b=1)
+    assert (total, status["failed"]) == (4, [{"uid": "b", "count": 1}])
+    status, total = seen(status)
+    assert (total, status["failed"]) == (4, [])
+    assert seen(status, c=1)[1] == 5
 
 
 def test_a_worker_that_found_nothing_left_leads_to_the_finish() -> None:

@@ -96,6 +96,24 @@ class WorkersStatus(WireModel):
     """preemptions seen: reclaimed workers, never failures."""
 
 
+class FailedWorker(WireModel):
+    """A worker Job whose failures are in the count."""
+
+    uid: Annotated[str, StringConstraints(max_length=64)]
+    """uid of the Job."""
+    count: Count
+    """count of its failed pods so far."""
+
+
+class JobWorkersStatus(WorkersStatus):
+    """Workers of one job."""
+
+    failures: Count | None = None
+    """failures of workers so far, compared with backoffLimit; also of workers that are gone."""
+    failed: Annotated[list[FailedWorker], Field(max_length=128)] | None = None
+    """failed worker Jobs that still exist: what failures has counted of them."""
+
+
 class CostStatus(WireModel):
     """Money."""
 
@@ -169,7 +187,7 @@ class EvaluationJobStatus(WireModel):
     """plan: the size of the evaluation."""
     progress: ProgressStatus | None = None
     """progress of the run."""
-    workers: WorkersStatus | None = None
+    workers: JobWorkersStatus | None = None
     """workers now."""
     cost: CostStatus | None = None
     """cost so far and projected."""

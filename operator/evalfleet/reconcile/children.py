@@ -56,6 +56,7 @@ FINISHED_JOB = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTa
 GAVE_UP = frozenset({int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)})
 HOPELESS = frozenset({"InvalidImage", "OutOfMemory"})
 """Reasons that another attempt with the same manifest does not mend; they are words enough without the log."""
+ANOTHER = "; another attempt follows"
 NO_WORKER = "No module named evalfleet_worker"
 
 
@@ -125,7 +126,7 @@ def _between_attempts(pod: Object) -> tuple[Phase, str, str]:
     reason, message = _pod_failure(pod, ended)
     if reason == "InvalidImage":
         return Phase.FAILED, reason, message
-    return Phase.WAITING, reason or "Retrying", f"{message}; another attempt follows"
+    return Phase.WAITING, reason or "Retrying", message + ANOTHER
 
 
 def _failure(finished: Object, pod: Object | None) -> tuple[str, str]:

@@ -1,12 +1,13 @@
 """Step 4: workers score. Progress is pulled from them, and never trusted to go back or beyond the plan."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from evalfleet.conditions import Condition, false, true
-from evalfleet.reconcile.children import HOPELESS, Phase
-from evalfleet.reconcile.evaluationjob.counts import worker_counts
+from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
+from evalfleet.reconcile.evaluationjob.counts import count_failures, worker_counts
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.pods import waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
@@ -41,16 +42,23 @@ def all_scored(world: World) -> bool:
 def _given_up(world: World) -> Step | None:
     """Fatal exits and the back-off limit; reclaims never count."""
     assert world.job is not None
-    broken = [worker for worker in world.workers if worker.child.phase is Phase.FAILED]
-    fatal = [worker for worker in broken if worker.child.reason in FATAL_REASONS]
-    failures = int(world.extra.get("failures") or 0)
+    fatal = [w for w in world.workers if w.child.phase is Phase.FAILED and w.child.reason in FATAL_REASONS]
+    failures = count_failures(world).total
     if not fatal and failures <= world.job.spec.backoff_limit:
         return None
-    worker = (fatal or broken or list(world.workers))[0]
-    reason, message = failure_words(worker.child.termination, worker.child.reason, worker.child.message)
-    if not fatal:
-        reason, message = "BackoffLimitExceeded", f"{failures} worker failures; the last one: {message}"
+    reason, message = _last_words(fatal or [worker for worker in world.workers if worker.failures])
+    if not fatal and reason not in HOPELESS:
+        words = f"{failures} worker failures, spec.backoffLimit is {world.job.spec.backoff_limit}"
+        reason, message = "BackoffLimitExceeded", f"{words}; the last one: {message}"
     return failed(reason, message, world.now, _status(world, fold_progress(world)))
+
+
+def _last_words(broken: Sequence[WorkerView]) -> tuple[str, str]:
+    """Why the newest of the broken workers failed."""
+    if not broken:
+        return "BackoffLimitExceeded", "its worker is gone"
+    child = max(broken, key=lambda worker: worker.created).child
+    return failure_words(child.termination, child.reason, child.message.removesuffix(ANOTHER))
 
 
 def _workers_ready(world: World) -> tuple[Condition, ...]:

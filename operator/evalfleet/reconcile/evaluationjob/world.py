@@ -16,7 +16,7 @@ from evalfleet_worker.protocol import PlanReport, Progress
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker Job of the EvaluationJob."""
+    """One worker Job of the EvaluationJob; `failures` are its failed pods, as the Job controller counts them."""
 
     child: Child
     pool: str
@@ -27,6 +27,8 @@ class WorkerView:
     created: datetime
     progress: Progress | None = None
     deleting: bool = False
+    uid: str = ""
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
