@@ -41,8 +41,6 @@ class Ledger:
         work: GPU-seconds arrived, except in the last tau minutes, whose lateness is not known yet.
         late: part of `work` that waited longer than tau.
         paid: GPU-seconds paid for, start-up and idle time included.
-        under: minutes in which the running workers could not clear the backlog within tau.
-        over: minutes in which at least one running worker had nothing to do.
         minutes: observed minutes.
     """
 
@@ -50,17 +48,16 @@ class Ledger:
     work: FloatArray
     late: FloatArray
     paid: FloatArray
-    under: FloatArray
-    over: FloatArray
     minutes: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Minute by minute, each of shape (minutes, lanes): cumulative arrivals and served work, workers."""
+    """Minute by minute, each of shape (minutes, lanes): cumulative arrivals and served work, backlog, workers."""
 
     arrived: FloatArray
     served: FloatArray
+    backlog: FloatArray
     running: FloatArray
     starting: FloatArray
 
@@ -73,7 +70,7 @@ class FluidQueue:
     """
 
     def __init__(self, lanes: Lanes) -> None:
-        self.lead, self.lanes = lanes.lead_minutes, np.arange(len(lanes))
+        self.lead = lanes.lead_minutes
         self.size = int(self.lead.max()) + 1
         self.minute = 0
         self.ring = np.zeros((self.size, len(lanes)))
@@ -96,11 +93,12 @@ class FluidQueue:
     def resize(self, target: FloatArray) -> None:
         """Order what is missing to `target` workers, give up what is too much, the newest first."""
         total = self.running + self.starting
-        more = np.maximum(target - total, 0.0)
-        self.ring[(self.minute + self.lead) % self.size, self.lanes] += more
-        self.starting = self.starting + more
-        fewer = target < total
-        unborn = np.flatnonzero(fewer & (self.starting > 0))
+        more = np.flatnonzero(target > total)
+        if len(more):
+            ordered = target[more] - total[more]
+            self.ring[(self.minute + self.lead[more]) % self.size, more] += ordered
+            self.starting[more] += ordered
+        unborn = np.flatnonzero((target < total) & (self.starting > 0))
         self.running = np.minimum(self.running, target)
         if len(unborn):
             self._give_up_starting(unborn, target[unborn])
@@ -125,7 +123,7 @@ class Keep:
     """
 
     def __init__(self, keep_minutes: IndexArray, kept: FloatArray | None = None) -> None:
-        self.keep_minutes = keep_minutes
+        self.keep_minutes, self.at_once = keep_minutes, keep_minutes == 0
         self.size = int(keep_minutes.max()) + 1
         self.minute = 0
         self.ring = np.zeros((self.size, len(keep_minutes)))
@@ -136,7 +134,7 @@ class Keep:
         """Largest number wanted within the last `keep_minutes`, shape (lanes,)."""
         self.ring[self.minute % self.size] = wanted
         self.age += 1
-        higher = wanted >= self.most
+        higher = (wanted >= self.most) | self.at_once
         self.most = np.where(higher, wanted, self.most)
         self.age[higher] = 0
         expired = np.flatnonzero(self.age > self.keep_minutes)
@@ -163,22 +161,18 @@ class _Books:
     arrived: FloatArray
     served: FloatArray
 
-    def enter(self, minute: int, seen: bool | np.ndarray, queue: FluidQueue, idle: FloatArray) -> None:
-        """Add the figures of a minute, and the lateness of the arrivals of tau minutes ago."""
-        tau = self.lanes.tolerated_minutes
+    def enter(self, minute: int, seen: np.ndarray | float, queue: FluidQueue) -> None:
+        """Add what the minute cost, and the lateness of the arrivals of tau minutes ago."""
         row = minute // self.ledger.bucket_minutes
-        paid = WORKER_SECONDS * (queue.running + queue.starting)
-        self.ledger.paid[row] += seen * paid
-        self.ledger.under[row] += seen * (queue.backlog > WORKER_SECONDS * queue.running * tau + ROUNDING)
-        self.ledger.over[row] += seen * (idle >= WORKER_SECONDS)
+        self.ledger.paid[row] += seen * WORKER_SECONDS * (queue.running + queue.starting)
         self.ledger.minutes[row] += seen
-        origin = minute - tau
+        origin = minute - self.lanes.tolerated_minutes
         if origin >= 0:
-            upto = self.lanes.per_lane(self.arrived[origin + 1])
-            before = self.lanes.per_lane(self.arrived[origin])
             row = origin // self.ledger.bucket_minutes
-            self.ledger.work[row] += upto - before
-            self.ledger.late[row] += np.maximum(upto - np.maximum(self.served, before), 0.0)
+            before = self.lanes.per_lane(self.arrived[origin])
+            came = self.lanes.per_lane(self.arrived[origin + 1] - self.arrived[origin])
+            self.ledger.work[row] += came
+            self.ledger.late[row] += np.clip(before + came - self.served, 0.0, came)
 
 
 class Replay:
@@ -187,6 +181,7 @@ class Replay:
     def __init__(self, factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> None:
         values = np.stack([one.values for one in lanes.series], axis=1)
         self.values, self.known = values, ~np.isnan(values)
+        self.all_known = np.all(self.known, axis=1)
         self.filled = np.where(self.known, values, 0.0)
         arrived = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(self.filled, axis=0)])
         self.lanes, self.policy = lanes, factory(lanes)
@@ -215,10 +210,9 @@ class Replay:
         return self.books.ledger
 
     def _minute(self, minute: int) -> None:
-        served = self.queue.serve(self.lanes.per_lane(self.filled[minute]))
-        self.books.served = self.books.served + served
-        idle = WORKER_SECONDS * self.queue.running - served
-        self.books.enter(minute, self.lanes.per_lane(self.known[minute]), self.queue, idle)
+        self.books.served = self.books.served + self.queue.serve(self.lanes.per_lane(self.filled[minute]))
+        seen = 1.0 if self.all_known[minute] else self.lanes.per_lane(self.known[minute].astype(np.float64))
+        self.books.enter(minute, seen, self.queue)
 
 
 def replay(factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> Ledger:
@@ -228,7 +222,7 @@ def replay(factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_P
 
 def empty_path(lanes: Lanes) -> Path:
     """To be filled by `Replay.advance`, for few lanes."""
-    return Path(*(np.zeros((len(lanes.series[0]), len(lanes))) for _ in range(4)))
+    return Path(*(np.zeros((len(lanes.series[0]), len(lanes))) for _ in range(5)))
 
 
 def _observe(minute: int, arrived: FloatArray, queue: FluidQueue) -> Observation:
@@ -243,12 +237,13 @@ def _whole(wanted: FloatArray, lanes: int) -> FloatArray:
 
 def _empty(minutes: int, lanes: int, bucket_minutes: int) -> Ledger:
     buckets = -(-minutes // bucket_minutes)
-    return Ledger(bucket_minutes, *(np.zeros((buckets, lanes)) for _ in range(6)))
+    return Ledger(bucket_minutes, *(np.zeros((buckets, lanes)) for _ in range(4)))
 
 
 def _trace(path: Path, minute: int, books: _Books, queue: FluidQueue) -> None:
     path.arrived[minute] = books.lanes.per_lane(books.arrived[minute + 1])
     path.served[minute] = books.served
+    path.backlog[minute] = queue.backlog
     path.running[minute] = queue.running
     path.starting[minute] = queue.starting
 

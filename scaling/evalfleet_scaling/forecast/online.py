@@ -18,6 +18,9 @@ from evalfleet_scaling.forecast.tune import Grid, Outcome, with_settings
 DEFAULT = Setting(1.0, 10.0, 1.0)
 FIRST_DAYS = 2
 JUDGED_DAYS = 7
+AIM = 0.75
+"""Share of the late-work target that a setting may use up on the days it is chosen by: the best of many settings on
+past days looks better than it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ def choose(rivals: Rivals, terms: Terms, day: int, series: int) -> Choice:
         return Choice(rivals.reaction, DEFAULT, False)
     # The day that just began is no evidence; the first day has workers to start and backlog of nobody's making.
     judged, one = slice(max(1, day - JUDGED_DAYS), day), slice(series, series + 1)
-    reacted = rivals.reacted.best(terms.lead_minutes, terms.late_percent, judged, one)
+    aim = AIM * terms.late_percent
+    reacted = rivals.reacted.best(terms.lead_minutes, aim, judged, one)
     if terms.lead_minutes > terms.tolerated_minutes:
-        predicted = rivals.predicted.best(terms.lead_minutes, terms.late_percent, judged, one)
+        predicted = rivals.predicted.best(terms.lead_minutes, aim, judged, one)
         if better(predicted, reacted):
             return Choice(rivals.prediction, predicted.setting, True)
     return Choice(rivals.reaction, reacted.setting, False)

@@ -40,7 +40,7 @@ LEVELS: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 SAFETIES = len(FACTORS)
 DRAIN_MINUTES: tuple[float, ...] = (2.5, 5.0, 10.0, 20.0, 40.0)
 """In how many minutes a backlog shall be worked off."""
-KEEP_SHARES: tuple[float, ...] = (0.0, 0.5, 1.0)
+KEEP_SHARES: tuple[float, ...] = (0.0, 1.0)
 """How long an idle worker is kept, as a share of its paid start-up; 1 is the ski-rental bound (Karlin et al. 1988)."""
 
 

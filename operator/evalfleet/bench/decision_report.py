@@ -1,0 +1,103 @@
+"""Markdown of the decision replay: per series and lead time ours beside the best tuned others, the gate, all rows."""
+
+from typing import Any
+
+Row = dict[str, Any]
+Key = tuple[str, int, float]
+ONLINE = "evalfleet"
+OURS = (ONLINE, "reactive", "reactive-veto", "proactive")
+SAME_RULE = "proactive-"
+
+
+def markdown(rows: list[Row]) -> str:
+    """All tables as one page."""
+    policies = [row for row in rows if "policy" in row]
+    gates = [row for row in rows if "gate" in row]
+    parts = ["# Decision replay", "", *_intro(), *_summary(policies), "", *_gates(gates)]
+    return "\n".join([*parts, "", "## All rows", "", *_table(policies)]) + "\n"
+
+
+def _intro() -> list[str]:
+    return [
+        "Cost = GPU-seconds paid (start-up and idle time included) per GPU-second of work; in brackets 95 % over days.",
+        "Late: share of the work that waited more than 10 min. Each policy but `evalfleet` is tuned on the first half",
+        "of the days and judged on the rest; `hindsight` is its cheapest setting on the judged days themselves that",
+        "met the target. `other system` is the cheapest of HPA/KEDA, Knative and static; `our rule, other forecast`",
+        "feeds our proactive rule with forecasts of other systems. Late work above the target is marked `!`.",
+        "",
+    ]
+
+
+def _summary(rows: list[Row]) -> list[str]:
+    lines = [
+        "| series | lead | target | evalfleet (nightly) | late | tuned reactive | proactive | other system | hindsight "
+        "| our rule, other forecast | hindsight |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (series, lead, target), found in _by_key(rows).items():
+        ours = found[ONLINE]
+        other = _cheapest(found, lambda name: name not in OURS and not name.startswith(SAME_RULE))
+        same = _cheapest(found, lambda name: name.startswith(SAME_RULE))
+        cells = [series, f"{lead // 60} min", f"{target:g} %", f"{_cost(ours)} ({ours['low']:.2f}-{ours['high']:.2f})"]
+        cells += [f"{ours['latePercent']:.2f} %", _cost(found["reactive"]), _cost(found["proactive"])]
+        lines.append("| " + " | ".join([*cells, *_named(other), *_named(same)]) + " |")
+    return lines
+
+
+def _by_key(rows: list[Row]) -> dict[Key, dict[str, Row]]:
+    out: dict[Key, dict[str, Row]] = {}
+    for row in rows:
+        out.setdefault((row["series"], row["leadTimeSeconds"], row["lateTargetPercent"]), {})[row["policy"]] = row
+    return {key: found for key, found in out.items() if ONLINE in found}
+
+
+def _cheapest(found: dict[str, Row], wanted: Any) -> Row | None:
+    """The cheapest that met the target on the judged days; else the least late."""
+    some = [row for name, row in found.items() if wanted(name)]
+    return min(
+        some,
+        key=lambda row: (not met(row), row["gpuSecondsOverWork"] if met(row) else row["latePercent"]),
+        default=None,
+    )
+
+
+def met(row: Row) -> bool:
+    """Whether the judged days' late work is within the target."""
+    return bool(row["latePercent"] <= row["lateTargetPercent"])
+
+
+def _cost(row: Row) -> str:
+    return f"{row['gpuSecondsOverWork']:.3f}" + ("" if met(row) else f" ! {row['latePercent']:.1f} %")
+
+
+def _named(row: Row | None) -> tuple[str, str]:
+    if row is None:
+        return "-", "-"
+    best = row.get("hindsight")
+    return f"{row['policy'].removeprefix(SAME_RULE)} {_cost(row)}", "-" if best is None else f"{best:.3f}"
+
+
+def _gates(rows: list[Row]) -> list[str]:
+    lines = [
+        "## Self-replay gate on the last seven days, target 1 %",
+        "",
+        "| series | lead | decision | reason | reactive | proactive | static |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        costs = [
+            "-" if row[name] is None else f"{row[name]:.2f}" for name in ("reactiveCost", "proactiveCost", "staticCost")
+        ]
+        cells = [row["series"], f"{row['leadTimeSeconds'] // 60} min", row["gate"], row["reason"], *costs]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _table(rows: list[Row]) -> list[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return lines + ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in rows]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,227 @@
+"""The decision replay: what every worker policy would have cost on the same arrivals at the same late-work target.
+
+Every policy is replayed with its whole grid of settings in the same fluid queue (start-up paid), side by side. The
+first half of a series chooses the setting, the second half judges it, and the best setting in hindsight is given beside
+it. `evalfleet` alone is not tuned: every night it chooses rule, level and drain target from its own past.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalfleet.bench.decision_judge import Judged, judge
+from evalfleet_scaling.forecast.baselines.policies import CANDIDATES
+from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
+from evalfleet_scaling.forecast.forecaster import Forecaster
+from evalfleet_scaling.forecast.gate import Terms, self_replay
+from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, MINUTES_PER_DAY, Series
+from evalfleet_scaling.forecast.models import Setup
+from evalfleet_scaling.forecast.online import Rivals, run_nights, share_predicting
+from evalfleet_scaling.forecast.policy import Candidate, lanes_of
+from evalfleet_scaling.forecast.synthetic import FAMILIES
+from evalfleet_scaling.forecast.tune import Grid, Tuned, replay_grid, tune, with_settings
+from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive, vetoing
+
+LEADS = (2, 5, 15)
+TOLERATED_MINUTES = 10
+TARGETS = (1.0, 5.0)
+ONLINE = "evalfleet"
+FEWEST_DAYS = 4
+Tell = Callable[[str], None]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is replayed."""
+
+    seeds: tuple[int, ...]
+    days: int
+    families: tuple[str, ...]
+    trace_days: int | None
+
+
+FULL = Size((0, 1, 2, 3, 4), 14, tuple(FAMILIES), None)
+QUICK = Size((0,), 6, ("diurnal-weekly", "bursty-sweeps"), 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Series that are tuned and judged together, and our forecasts of them; `split` is the first judged day."""
+
+    name: str
+    series: tuple[Series, ...]
+    forecast: DemandForecast
+    forecast_cpu: float
+    split: int
+
+    def alone(self, index: int) -> DemandForecast:
+        """The forecasts of one series."""
+        return replace(self.forecast, quantiles=self.forecast.quantiles[:, index : index + 1])
+
+
+def rows(quick: bool, folder: Path | None = None, tell: Tell = lambda _: None) -> list[Row]:
+    """All rows: one per series, lead time, policy and target; then the gate's verdict per series and lead time."""
+    size = QUICK if quick else FULL
+    return [row for more in rows_by_group(folder, size, tell) for row in more]
+
+
+def rows_by_group(folder: Path | None, size: Size, tell: Tell) -> Iterator[list[Row]]:
+    """The same, group by group."""
+    for name, series in groups(folder, size, tell):
+        yield group_rows(forecast_group(name, series), tell)
+
+
+def groups(folder: Path | None, size: Size, tell: Tell) -> Iterator[tuple[str, tuple[Series, ...]]]:
+    """Traces of at least four days alone, families with all their seeds."""
+    from evalfleet.traces.capacity import data_folder
+    from evalfleet.traces.demand import discover_demand
+
+    source = folder or data_folder()
+    for trace in discover_demand(source) if source is not None else []:
+        whole = trace.series
+        days = min(len(whole) // MINUTES_PER_DAY, size.trace_days or len(whole))
+        if days < FEWEST_DAYS:
+            tell(f"{whole.name}: {len(whole)} minutes are too few to tune and to judge on; left out")
+        elif not whole.name.endswith("-uncapped"):
+            yield whole.name, (Series(whole.values[: days * MINUTES_PER_DAY], whole.start_minute, whole.name),)
+    for name in size.families:
+        yield name, tuple(FAMILIES[name](size.days, seed) for seed in size.seeds)
+
+
+def forecast_group(name: str, series: tuple[Series, ...]) -> Group:
+    """Forecast every minute of every series from what was known then."""
+    began = time.process_time()
+    each = []
+    for one in series:
+        forecaster = Forecaster(Setup(LEADS, DEFAULT_QUANTILES), one.start_minute)
+        each.append(np.concatenate([part.mixed for part in forecaster.advance(one.values)]))
+    forecast = DemandForecast(LEADS, DEFAULT_QUANTILES, np.stack(each, axis=1))
+    days = len(series[0]) // MINUTES_PER_DAY
+    return Group(name, series, forecast, time.process_time() - began, days // 2)
+
+
+def group_rows(group: Group, tell: Tell) -> list[Row]:
+    """Rows of one group."""
+    out: list[Row] = []
+    grids: dict[str, Grid] = {}
+    for candidate in (REACTIVE, vetoing(group.forecast), proactive(group.forecast), *CANDIDATES):
+        began = time.process_time()
+        grid = grids[candidate.name] = replay_grid(candidate, group.series, LEADS, TOLERATED_MINUTES)
+        cpu = (time.process_time() - began) / len(grid.settings)
+        out += tuned_rows(group, candidate, grid, cpu)
+        tell(f"{group.name}: {candidate.name}, {cpu:.2f} CPU seconds a setting")
+    out += online_rows(group, grids)
+    tell(f"{group.name}: {ONLINE}")
+    return out + gate_rows(group)
+
+
+def tuned_rows(group: Group, candidate: Candidate, grid: Grid, cpu: float) -> list[Row]:
+    """The chosen setting of each lead time and target, run again with every minute kept."""
+    keys = [(lead, target) for lead in LEADS for target in TARGETS]
+    tuned = {key: tune(grid, key[0], key[1], group.split, 1) for key in keys}
+    lanes = lanes_of(group.series, LEADS, TOLERATED_MINUTES, [tuned[keys[0]].chosen.setting] * len(TARGETS))
+    lanes = with_settings(lanes, [tuned[key].chosen.setting for key in keys] * len(group.series))
+    path = empty_path(lanes)
+    ledger = Replay(candidate.factory, lanes).advance(path=path)
+    out = []
+    for index, key in enumerate(keys):
+        mine = [index + seed * len(keys) for seed in range(len(group.series))]
+        found = judge(ledger, path, mine, group.split, TOLERATED_MINUTES)
+        out.append(
+            {**_head(group, candidate.name, *key), **_figures(found), **_tuning(tuned[key]), **_cost(group, cpu)}
+        )
+    return out
+
+
+def online_rows(group: Group, grids: dict[str, Grid]) -> list[Row]:
+    """Our own choice, night by night."""
+    out = []
+    for lead in LEADS:
+        for target in TARGETS:
+            began = time.process_time()
+            terms, judged, shares = Terms(lead, TOLERATED_MINUTES, target), [], []
+            for index, series in enumerate(group.series):
+                path = empty_path(lanes_of([series], [lead], TOLERATED_MINUTES, [grids["reactive"].settings[0]]))
+                nights = run_nights(series, index, _rivals(group, index, grids, lead), terms, path)
+                judged.append(judge(nights.ledger, path, [0], group.split, TOLERATED_MINUTES))
+                shares.append(share_predicting(nights, group.split))
+            cpu = time.process_time() - began + group.forecast_cpu
+            extra = {"predictingShare": round(float(np.mean(shares)), 3)}
+            out.append(
+                {
+                    **_head(group, ONLINE, lead, target),
+                    **_figures(Judged.together(judged)),
+                    **extra,
+                    **_cost(group, cpu),
+                }
+            )
+    return out
+
+
+def _rivals(group: Group, index: int, grids: dict[str, Grid], lead: int) -> Rivals:
+    forecast = group.alone(index)
+    reaction = vetoing(forecast) if lead <= TOLERATED_MINUTES else REACTIVE
+    return Rivals(reaction, grids[reaction.name], proactive(forecast), grids["proactive"])
+
+
+def gate_rows(group: Group) -> list[Row]:
+    """The verdict of the self-replay on the last seven days of the first series, at the first target."""
+    out = []
+    for lead in LEADS:
+        gate = self_replay(group.series[0], group.alone(0), Terms(lead, TOLERATED_MINUTES, TARGETS[0]))
+        out.append(
+            {
+                "series": group.name,
+                "leadTimeSeconds": 60 * lead,
+                "gate": str(gate.decision),
+                "reason": gate.reason,
+                "lateTargetPercent": TARGETS[0],
+                "reactiveCost": _rounded(gate.reactive_cost),
+                "proactiveCost": _rounded(gate.proactive_cost),
+                "staticCost": _rounded(gate.static_cost),
+                "message": gate.message,
+            }
+        )
+    return out
+
+
+def _head(group: Group, policy: str, lead: int, target: float) -> Row:
+    return {"series": group.name, "leadTimeSeconds": 60 * lead, "policy": policy, "lateTargetPercent": target}
+
+
+def _figures(found: Judged) -> Row:
+    return {
+        "gpuSecondsOverWork": round(found.cost, 4),
+        "low": round(found.cost_low, 4),
+        "high": round(found.cost_high, 4),
+        "latePercent": round(found.late_percent, 3),
+        "p99WaitSeconds": round(found.p99_wait_seconds),
+        "underProvisionedPercent": round(found.under_percent, 2),
+        "overProvisionedPercent": round(found.over_percent, 2),
+    }
+
+
+def _tuning(tuned: Tuned) -> Row:
+    setting, hindsight = tuned.chosen.setting, tuned.hindsight
+    return {
+        "safety": round(setting.safety, 3),
+        "drainMinutes": round(setting.drain_minutes, 3),
+        "keepShare": setting.keep_share,
+        "metInTraining": tuned.chosen.met,
+        "hindsight": round(hindsight.cost, 4) if hindsight.met else None,
+        "hindsightLatePercent": round(hindsight.late_percent, 3),
+    }
+
+
+def _cost(group: Group, cpu: float) -> Row:
+    days = len(group.series[0]) // MINUTES_PER_DAY - group.split
+    return {"cpuSeconds": round(cpu, 2), "seeds": len(group.series), "judgedDays": days}
+
+
+def _rounded(cost: float | None) -> float | None:
+    return None if cost is None else round(cost, 4)
