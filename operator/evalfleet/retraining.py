@@ -78,5 +78,11 @@ def main() -> None:
         sys.stdout.buffer.write(out.getvalue())
 
 
+def _without_data_frames() -> None:
+    """scikit-learn imports pandas and pyarrow wherever they are installed: 60 MB that plain arrays never use."""
+    for name in ("pandas", "pyarrow"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
     main()
