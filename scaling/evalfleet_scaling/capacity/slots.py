@@ -38,13 +38,16 @@ def fill(slot_pool: IntArray, chosen: BoolArray, order: IntArray, offered: IntAr
 
     Returns a new [J, K] array.
     """
-    if not chosen.any():
+    row, column = np.nonzero(chosen)
+    if len(row) == 0:
         return slot_pool
-    rank = np.cumsum(chosen, axis=1) - 1
+    rank = np.arange(len(row)) - np.searchsorted(row, row, side="left")  # within the row
     capacity = np.cumsum(np.take_along_axis(offered, order, axis=1), axis=1)
-    position = (rank[:, :, None] >= capacity[:, None, :]).sum(axis=2)
+    position = (rank[:, None] >= capacity[row]).sum(axis=1)
     pools = np.concatenate([order, np.full((len(order), 1), EMPTY)], axis=1)
-    return np.where(chosen, np.take_along_axis(pools, position, axis=1), slot_pool)
+    filled = slot_pool.copy()
+    filled[row, column] = pools[row, position]
+    return filled
 
 
 def fill_spot(view: CapacityView, slot_pool: IntArray, most: IntArray | None = None) -> IntArray:

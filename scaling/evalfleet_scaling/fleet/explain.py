@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, isnan
+from itertools import count, repeat
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 
-from evalfleet_scaling.arrays import IntArray
+from evalfleet_scaling.arrays import BoolArray, FloatArray, IntArray
 from evalfleet_scaling.fleet.accept import Accepted, Standing
 from evalfleet_scaling.fleet.enforce import Enforced
 from evalfleet_scaling.fleet.mix import Mix
@@ -15,7 +16,7 @@ from evalfleet_scaling.fleet.share import SpotShare
 from evalfleet_scaling.fleet.slots import unused_workers
 from evalfleet_scaling.fleet.tables import Fleet
 from evalfleet_scaling.fleet.words import duration, plural
-from evalfleet_scaling.model import Job, JobDecision, LimitHit, PoolCount, Start
+from evalfleet_scaling.model import JobDecision, LimitHit, PoolCount, Start
 
 _LIMIT_WORDS = {
     "pool": "the pools have no room",
@@ -43,15 +44,39 @@ class Findings:
 
 def explain_jobs(findings: Findings) -> tuple[JobDecision, ...]:
     """One decision per job, in the order of the snapshot."""
-    fleet = findings.fleet
+    fleet, accepted, kept = findings.fleet, findings.accepted, findings.enforced.slots
     pools = len(fleet.pools.names)
-    kept = findings.enforced.slots
-    counts = np.bincount(kept.job * pools + kept.pool, minlength=len(fleet.jobs.work) * pools)
+    counts = np.bincount(kept.job * pools + kept.pool, minlength=len(fleet.jobs.work) * pools).reshape(-1, pools)
     starts, victims = _starts(fleet, findings.enforced), _victims(fleet, findings.enforced)
-    facts = _facts(findings, counts.reshape(-1, pools))
+    slack = findings.mix.slack
+    columns = zip(
+        fleet.jobs.jobs,
+        _words(findings, counts),
+        (accepted.standing < _NOT_ADMITTED).tolist(),
+        _desired(fleet, counts),
+        findings.mix.critical.tolist(),
+        _known(slack, ~np.isnan(slack)),
+        _known(fleet.now + accepted.earliest, accepted.earliest < inf),
+        (accepted.standing == _BEST_EFFORT).tolist(),
+        strict=True,
+    )
     return tuple(
-        _decision(job, *row, starts.get(index, ()), victims.get(index, ()))
-        for index, (job, row) in enumerate(zip(fleet.jobs.jobs, facts, strict=True))
+        JobDecision(
+            job.name,
+            reason,
+            message,
+            admitted,
+            desired,
+            starts.get(row, ()),
+            victims.get(row, ()),
+            critical,
+            slack_left,
+            earliest,
+            best_effort,
+        )
+        for row, (job, (reason, message), admitted, desired, critical, slack_left, earliest, best_effort) in enumerate(
+            columns
+        )
     )
 
 
@@ -64,64 +89,44 @@ def explain_limits(enforced: Enforced) -> tuple[LimitHit, ...]:
     )
 
 
-_Facts = tuple[str, str, int, tuple[PoolCount, ...], bool, float, float | None]
-
-
-def _facts(findings: Findings, counts: IntArray) -> list[_Facts]:
-    """Reason, message, standing, desired, critical, slack and earliest deadline of every job."""
+def _words(findings: Findings, counts: IntArray) -> list[tuple[str, str]]:
+    """Reason and message of every job."""
     fleet, accepted = findings.fleet, findings.accepted
-    firm = ~fleet.pools.is_spot
-    on_demand, total = counts[:, firm].sum(axis=1).tolist(), counts.sum(axis=1).tolist()
-    columns = zip(
-        accepted.standing.tolist(),
-        on_demand,
-        total,
-        findings.mix.critical.tolist(),
-        findings.mix.slack.tolist(),
-        fleet.jobs.left.tolist(),
-        accepted.earliest.tolist(),
+    firm = counts[:, ~fleet.pools.is_spot].sum(axis=1)
+    has_deadline = fleet.jobs.left < inf
+    active = zip(
+        firm.tolist(),
+        (counts.sum(axis=1) - firm).tolist(),
+        _known(fleet.jobs.left, findings.mix.critical),
+        has_deadline.tolist(),
+        _blocked(findings),
+        (findings.share.short > 0).tolist(),
+        ((accepted.standing == _BEST_EFFORT) & (accepted.earliest < inf)).tolist(),
         strict=True,
     )
-    desired = _desired(fleet, counts)
-    blocked = _blocked(findings)
-    short = findings.share.short.tolist()
-    result: list[_Facts] = []
-    for row, (standing, firm_workers, workers, critical, slack, left, earliest) in enumerate(columns):
-        if standing <= _NO_DEADLINE:
-            refused = standing == _BEST_EFFORT and row in blocked.refused
-            spot, urgent = workers - firm_workers, left if critical else None
-            why = _active_words(
-                _Active(firm_workers, spot, urgent, left < inf, blocked.of(row), short[row] > 0, refused)
-            )
-        else:
-            why = _inactive_words(Standing(standing), left, earliest, bool(accepted.short_of_money[row]))
-        moment = None if earliest == inf else fleet.now + earliest
-        result.append((*why, standing, desired[row], critical, slack, moment))
+    result = [_active_words(facts) for facts in map(_Active._make, active)]
+    for row in np.flatnonzero(accepted.standing > _NO_DEADLINE).tolist():
+        left, earliest = float(fleet.jobs.left[row]), float(accepted.earliest[row])
+        short_of_money = bool(accepted.short_of_money[row])
+        result[row] = _inactive_words(Standing(int(accepted.standing[row])), left, earliest, short_of_money)
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Blocked:
-    """What held back workers of a job: a limit's name, "budget", or nothing."""
-
-    by_row: dict[int, str]
-    refused: frozenset[int]
-
-    def of(self, row: int) -> str:
-        return self.by_row.get(row, "")
+def _known(values: FloatArray, known: BoolArray) -> list[float | None]:
+    """The values, None where they are not known."""
+    return [value if sure else None for value, sure in zip(values.tolist(), known.tolist(), strict=True)]
 
 
-def _blocked(findings: Findings) -> _Blocked:
-    enforced, accepted = findings.enforced, findings.accepted
-    by_row: dict[int, str] = {}
-    for limit, rows in enforced.waiting.items():
-        by_row |= dict.fromkeys(np.flatnonzero(rows).tolist(), limit)
-    jobs = findings.fleet.jobs
+def _blocked(findings: Findings) -> list[str]:
+    """What held back workers of each job: a limit's name, "budget", or nothing."""
+    enforced, jobs = findings.enforced, findings.fleet.jobs
+    result = [""] * len(jobs.work)
     narrow = np.bincount(enforced.slots.job, minlength=len(jobs.work)) < jobs.width
     money = enforced.money_short | (enforced.on_demand_denied & np.isfinite(jobs.max_cost) & narrow)
-    by_row |= dict.fromkeys(np.flatnonzero(money).tolist(), "budget")
-    refused = accepted.earliest < inf
-    return _Blocked(by_row, frozenset(np.flatnonzero(refused).tolist()))
+    for limit, rows in (*enforced.waiting.items(), ("budget", money)):
+        for row in np.flatnonzero(rows).tolist():
+            result[row] = limit
+    return result
 
 
 class _Active(NamedTuple):
@@ -198,45 +203,18 @@ def _workers_words(on_demand: int, spot: int) -> str:
     return f"{' and '.join(parts)} {'worker' if on_demand + spot == 1 else 'workers'}"
 
 
-def _decision(  # one row of facts, unpacked
-    job: Job,
-    reason: str,
-    message: str,
-    standing: int,
-    desired: tuple[PoolCount, ...],
-    critical: bool,
-    slack: float,
-    earliest: float | None,
-    starts: tuple[Start, ...],
-    victims: tuple[str, ...],
-) -> JobDecision:
-    return JobDecision(
-        job.name,
-        reason,
-        message,
-        standing < _NOT_ADMITTED,
-        desired,
-        starts,
-        victims,
-        critical,
-        None if isnan(slack) else slack,
-        earliest,
-        standing == _BEST_EFFORT,
-    )
-
-
 def _desired(fleet: Fleet, counts: IntArray) -> list[tuple[PoolCount, ...]]:
     names = fleet.pools.names
     result: list[tuple[PoolCount, ...]] = [()] * len(counts)
     rows, columns = np.nonzero(counts)
-    for row, column, count in zip(rows.tolist(), columns.tolist(), counts[rows, columns].tolist(), strict=True):
-        result[row] = (*result[row], _pool_count(names[column], count))
+    for row, column, workers in zip(rows.tolist(), columns.tolist(), counts[rows, columns].tolist(), strict=True):
+        result[row] = (*result[row], _pool_count(names[column], workers))
     return result
 
 
 @lru_cache(maxsize=65536)
-def _pool_count(pool: str, count: int) -> PoolCount:
-    return PoolCount(pool, count)
+def _pool_count(pool: str, workers: int) -> PoolCount:
+    return PoolCount(pool, workers)
 
 
 def _starts(fleet: Fleet, enforced: Enforced) -> dict[int, tuple[Start, ...]]:
@@ -245,20 +223,14 @@ def _starts(fleet: Fleet, enforced: Enforced) -> dict[int, tuple[Start, ...]]:
     new = np.flatnonzero(slots.worker < 0)
     new = new[np.argsort(slots.job[new], kind="stable")]
     taken = _taken_numbers(fleet, enforced, new)
-    names, pools = fleet.jobs.jobs, fleet.pools.names
-    result: dict[int, tuple[Start, ...]] = {}
-    current, number, starts = -1, 0, list[Start]()
-    for job, pool in zip(slots.job[new].tolist(), slots.pool[new].tolist(), strict=True):
-        if job != current:
-            if starts:
-                result[current] = tuple(starts)
-            current, number, starts, used = job, 0, [], taken.get(job, ())
-        while number in used:
-            number += 1
-        starts.append(Start(names[job].name, number, pools[pool]))
-        number += 1
-    if starts:
-        result[current] = tuple(starts)
+    pools = [fleet.pools.names[column] for column in slots.pool[new].tolist()]
+    jobs, first = np.unique(slots.job[new], return_index=True)
+    ends = np.append(first, len(pools))[1:].tolist()
+    result = {}
+    for job, begin, end in zip(jobs.tolist(), first.tolist(), ends, strict=True):
+        used, name = taken.get(job, ()), fleet.jobs.jobs[job].name
+        numbers = (number for number in count() if number not in used) if used else count()
+        result[job] = tuple(map(Start, repeat(name), numbers, pools[begin:end]))
     return result
 
 
@@ -267,14 +239,16 @@ def _taken_numbers(fleet: Fleet, enforced: Enforced, new: IntArray) -> dict[int,
     slots = enforced.slots
     growing = np.zeros(len(fleet.jobs.work), dtype=np.bool_)
     growing[slots.job[new]] = True
+    rows = slots.worker[(slots.worker >= 0) & growing[slots.job]]
     taken: dict[int, set[int]] = {}
-    for row in slots.worker[(slots.worker >= 0) & growing[slots.job]].tolist():
-        taken.setdefault(int(fleet.workers.job[row]), set()).add(fleet.workers.workers[row].slot)
+    for job, row in zip(fleet.workers.job[rows].tolist(), rows.tolist(), strict=True):
+        taken.setdefault(job, set()).add(fleet.workers.workers[row].slot)
     return taken
 
 
 def _victims(fleet: Fleet, enforced: Enforced) -> dict[int, tuple[str, ...]]:
+    rows = unused_workers(fleet, enforced.slots)
     result: dict[int, list[str]] = {}
-    for row in unused_workers(fleet, enforced.slots).tolist():
-        result.setdefault(int(fleet.workers.job[row]), []).append(fleet.workers.workers[row].name)
+    for job, row in zip(fleet.workers.job[rows].tolist(), rows.tolist(), strict=True):
+        result.setdefault(job, []).append(fleet.workers.workers[row].name)
     return {job: tuple(names) for job, names in result.items()}

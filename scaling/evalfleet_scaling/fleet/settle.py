@@ -71,8 +71,9 @@ def _voluntary(fleet: Fleet, accepted: Accepted, wanted: Slots, reclaimed: IntAr
 
 def _since(fleet: Fleet, jobs: IntArray, before: object) -> dict[str, float]:
     known = before if isinstance(before, dict) else {}
-    names = (fleet.jobs.jobs[row].name for row in jobs.tolist())
-    return {name: min(known.get(name, fleet.now), fleet.now) for name in names}
+    now = fleet.now
+    names = [fleet.jobs.jobs[row].name for row in jobs.tolist()]
+    return {name: min(known.get(name, now), now) for name in names} if known else dict.fromkeys(names, now)
 
 
 def _ripe(fleet: Fleet, jobs: IntArray, since: dict[str, float], window: float) -> BoolArray:
