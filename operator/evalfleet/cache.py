@@ -1,5 +1,6 @@
 """An informer-style cache: objects by kind and key, newer versions win, a full listing ends what it does not name."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,65 +24,105 @@ def key_of(kind: str, body: Object) -> Key:
 
 
 class Cache:
-    """What the API server holds, as far as it has told; never written to by anything but its answers."""
+    """What the API server holds, as far as it has told; never written to by anything but its answers.
+
+    Watch events, answers to own writes and full listings arrive in any order: versions decide, and a deletion is
+    remembered until a listing that began after it has come.
+    """
 
     def __init__(self) -> None:
-        self._objects: dict[Key, Object] = {}
+        self._kinds: defaultdict[str, dict[Key, Object]] = defaultdict(dict)
+        self._deleted: dict[Key, tuple[str, int]] = {}
 
     def get(self, key: Key) -> Object | None:
         """An object, or None."""
-        return self._objects.get(key)
+        return self._kinds[key.kind].get(key)
 
     def of_kind(self, kind: str, namespace: str | None = None) -> Iterator[Object]:
         """All objects of a kind, in one namespace or everywhere."""
-        for key, body in list(self._objects.items()):
-            if key.kind == kind and namespace in (None, key.namespace):
+        for key, body in list(self._kinds[kind].items()):
+            if namespace in (None, key.namespace):
                 yield body
 
     def put(self, kind: str, body: Object) -> bool:
-        """Keep a version; False when a newer one is known already."""
+        """Keep a version; False when a newer one, or its deletion, is known already."""
         key = key_of(kind, body)
-        known = self._objects.get(key)
-        if known is not None and _version(known) > _version(body):
+        known = self._kinds[kind].get(key)
+        if self._is_buried(key, body) or (known is not None and _version(known) > _version(body)):
             return False
-        self._objects[key] = body
+        if known is None or not _is_marked(known, body):
+            self._kinds[kind][key] = body
         return True
 
     def remove(self, kind: str, body: Object) -> bool:
         """Forget an object that was deleted; False when another object has its name by now."""
         key = key_of(kind, body)
-        known = self._objects.get(key)
-        if known is None or known["metadata"].get("uid") != body["metadata"].get("uid"):
+        known = self._kinds[kind].get(key)
+        if known is not None and _uid(known) != _uid(body):
             return False
-        del self._objects[key]
-        return True
+        self._deleted[key] = (_uid(body), _version(body))
+        return self._kinds[kind].pop(key, None) is not None
 
     def mark_deleting(self, key: Key, now: str) -> None:
         """Remember that deletion was asked for, until the API server says so itself."""
-        known = self._objects.get(key)
+        known = self.get(key)
         if known is not None and not known["metadata"].get("deletionTimestamp"):
-            self._objects[key] = {**known, "metadata": {**known["metadata"], "deletionTimestamp": now}}
+            metadata = {**known["metadata"], "deletionTimestamp": now}
+            self._kinds[key.kind][key] = {**known, "metadata": metadata}
 
-    def replace(self, kind: str, listing: Iterable[Object], namespace: str | None = None) -> set[Key]:
-        """Make a full listing the truth; returns the keys that changed or went."""
-        listed = {key_of(kind, body): body for body in listing}
-        changed = {key for key, body in listed.items() if _differs(self._objects.get(key), body)}
+    def replace(
+        self, kind: str, listing: Iterable[Object], namespace: str | None = None, version: int | None = None
+    ) -> set[Key]:
+        """Make a full listing the truth of its version; returns the keys that changed or went.
+
+        Args:
+            kind: of all objects listed.
+            listing: the objects.
+            namespace: where it was taken, None = everywhere.
+            version: of the listing itself; what is newer than it stays. None = newer than everything.
+        """
+        objects = self._kinds[kind]
+        listed = {key: body for body in listing if not self._is_buried(key := key_of(kind, body), body)}
+        changed = {key for key, body in listed.items() if _differs(objects.get(key), body)}
         gone = {
             key
-            for key in self._objects
-            if key.kind == kind and namespace in (None, key.namespace) and key not in listed
+            for key, known in objects.items()
+            if namespace in (None, key.namespace)
+            and key not in listed
+            and (version is None or _version(known) <= version)
         }
         for key in changed:
-            self._objects[key] = listed[key]
+            objects[key] = listed[key]
         for key in gone:
-            del self._objects[key]
+            del objects[key]
+        self._forget_deletions(kind, namespace, version)
         return changed | gone
+
+    def _is_buried(self, key: Key, body: Object) -> bool:
+        uid, version = self._deleted.get(key, ("", 0))
+        return uid == _uid(body) and _version(body) <= version
+
+    def _forget_deletions(self, kind: str, namespace: str | None, version: int | None) -> None:
+        """A listing that is newer than a deletion does not bring the object back, and neither do older events."""
+        self._deleted = {
+            key: (uid, at)
+            for key, (uid, at) in self._deleted.items()
+            if key.kind != kind or namespace not in (None, key.namespace) or (version is not None and at > version)
+        }
+
+
+def _is_marked(known: Object, body: Object) -> bool:
+    """Whether it is the version on which we asked for the deletion: the event of it says less than we know."""
+    same = _uid(known) == _uid(body) and _version(known) == _version(body)
+    return same and bool(known["metadata"].get("deletionTimestamp"))
+
+
+def _uid(body: Object) -> str:
+    return str(body["metadata"].get("uid") or "")
 
 
 def _differs(known: Object | None, body: Object) -> bool:
-    return (
-        known is None or _version(body) > _version(known) or known["metadata"].get("uid") != body["metadata"].get("uid")
-    )
+    return known is None or _version(body) > _version(known) or _uid(known) != _uid(body)
 
 
 def _version(body: Object) -> int:

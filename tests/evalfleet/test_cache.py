@@ -41,3 +41,31 @@ def test_an_object_we_delete_counts_as_going_at_once() -> None:
     body = cache.get(Key("Job", "n", "a"))
     assert body is not None
     assert body["metadata"]["deletionTimestamp"] == "2026-01-01T00:00:00Z"
+
+
+def test_a_listing_that_is_older_than_an_answer_takes_nothing_away_and_brings_nothing_back() -> None:
+    cache = Cache()
+    cache.put("Job", pod("old", 1))
+    cache.put("Job", pod("gone", 2))
+    listing, version = [pod("old", 1), pod("gone", 2)], 5  # taken now, arrives later
+    cache.put("Job", pod("made", 6, uid="made"))
+    cache.remove("Job", pod("gone", 7))
+    assert cache.replace("Job", listing, version=version) == set()
+    assert {body["metadata"]["name"] for body in cache.of_kind("Job")} == {"old", "made"}
+    assert not cache.put("Job", pod("gone", 3))
+    assert cache.put("Job", pod("gone", 8, uid="another"))
+    assert cache.replace("Job", [], version=9) == {Key("Job", "n", name) for name in ("old", "made", "gone")}
+
+
+def test_the_event_of_the_version_that_we_delete_does_not_make_it_live_again() -> None:
+    cache = Cache()
+    cache.put("Job", pod("a", 1))
+    cache.mark_deleting(Key("Job", "n", "a"), "2026-01-01T00:00:00Z")
+    assert cache.put("Job", pod("a", 1))
+    body = cache.get(Key("Job", "n", "a"))
+    assert body is not None
+    assert body["metadata"].get("deletionTimestamp")
+    assert cache.put("Job", pod("a", 2))
+    body = cache.get(Key("Job", "n", "a"))
+    assert body is not None
+    assert not body["metadata"].get("deletionTimestamp")
