@@ -134,7 +134,8 @@ class Operator:
             for namespace in self.settings.watch_namespaces or (None,):
                 listing = await self.kube.get(collection_path(kind, namespace), **selector)
                 items = [{**item, "kind": kind, "apiVersion": api_version(kind)} for item in listing.get("items") or []]
-                for key in self.controller.cache.replace(kind, items, namespace):
+                version = int(listing["metadata"]["resourceVersion"])
+                for key in self.controller.cache.replace(kind, items, namespace, version):
                     body = self.controller.cache.get(key)
                     self.controller.concern(kind, body) if body is not None else self._concern_all(key.namespace)
         self._listed_at = time.monotonic()
