@@ -7,16 +7,15 @@ import numpy as np
 
 from evalfleet.traces.demand import arrivals_of_table
 from evalfleet_scaling.forecast.forecaster import Forecaster
+from evalfleet_scaling.forecast.gate import Gate, Terms, self_replay
 from evalfleet_scaling.forecast.ingest import Arrivals, Finding, ingest
-from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series, lead_time_demand, trailing_sum
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series, lead_time_demand
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.score import Score, sample, score, scored_from
+from evalfleet_scaling.forecast.workers import DemandForecast
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
 FEWEST_MINUTES = 120
-JUDGED_MINUTES = 2 * MINUTES_PER_DAY
-WORTHWHILE = 0.05
-"""A forecast must lose at least 5 % less than the tuned last window to be worth a replay of costs."""
 
 
 class TooShortError(ValueError):
@@ -25,11 +24,10 @@ class TooShortError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One horizon: scores per level, and the last window, scaled by the best factor in hindsight, at level 0.9."""
+    """One horizon: scores per level."""
 
     horizon_minutes: int
     scores: dict[float, Score]
-    last_window: Score | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +39,23 @@ class OwnForecast:
         findings: what was wrong with the table.
         forecasts: shape (minutes, horizons, levels).
         judged: one entry per horizon.
-        sentence: whether prediction would pay here.
+        gate: whether prediction would pay here, with the costs that say so.
     """
 
     series: Series
     findings: tuple[Finding, ...]
     forecasts: FloatArray
     judged: tuple[Judged, ...]
-    sentence: str
+    gate: Gate
 
 
-def own_forecast(path: Path, horizons: tuple[int, ...]) -> OwnForecast:
-    """Read a table, forecast every minute of it from what came before, and judge.
+def own_forecast(path: Path, horizons: tuple[int, ...], terms: Terms | None = None) -> OwnForecast:
+    """Read a table, forecast every minute of it from what came before, judge, and replay what workers would have cost.
+
+    Args:
+        path: the table.
+        horizons: minutes.
+        terms: what the workers are to meet; default: the longest horizon as lead time.
 
     Raises:
         TooShortError: less than two hours.
@@ -67,11 +70,13 @@ def own_forecast(path: Path, horizons: tuple[int, ...]) -> OwnForecast:
             f"{path.name} covers {len(series)} minutes of arrivals; two hours are needed, a week tells much more. "
             "Expected columns: time (ISO 8601 or Unix seconds) and gpu_seconds."
         )
-    horizons = tuple(sorted(horizons))
+    terms = terms or Terms(max(horizons))
+    horizons = tuple(sorted({*horizons, terms.lead_minutes}))
     parts = Forecaster(Setup(horizons, LEVELS), series.start_minute).advance(series.values)
     forecasts = np.concatenate([part.mixed for part in parts])
     judged = tuple(_judge(series, forecasts, index, horizon) for index, horizon in enumerate(horizons))
-    return OwnForecast(series, out.warnings, forecasts, judged, sentence(series, judged))
+    gate = self_replay(series, DemandForecast(horizons, LEVELS, forecasts[:, None]), terms)
+    return OwnForecast(series, out.warnings, forecasts, judged, gate)
 
 
 def _judge(series: Series, forecasts: FloatArray, index: int, horizon: int) -> Judged:
@@ -82,32 +87,7 @@ def _judge(series: Series, forecasts: FloatArray, index: int, horizon: int) -> J
         figures = score([sample(values, horizon, forecasts[:, index, column], first)], level)
         if figures is not None:
             scores[level] = figures
-    window = trailing_sum(values, horizon)
-    scaled = [score([sample(values, horizon, factor * window, first)], 0.9) for factor in (0.5, 1, 1.5, 2, 3, 4, 6)]
-    known = [figures for figures in scaled if figures is not None]
-    return Judged(horizon, scores, min(known, key=lambda figures: figures.wql, default=None))
-
-
-def sentence(series: Series, judged: tuple[Judged, ...]) -> str:
-    """Would prediction pay here? One sentence with its numbers; costs are judged by the operator's self-replay."""
-    if len(series) < JUDGED_MINUTES:
-        hours = len(series) / 60
-        return f"Cannot tell yet: {hours:.0f} hours of arrivals are too few to judge; give at least two days."
-    gains = [
-        (1 - one.scores[0.9].wql / one.last_window.wql, one)
-        for one in judged
-        if one.last_window is not None and 0.9 in one.scores and one.last_window.wql > 0
-    ]
-    if not gains:
-        return "No: nothing arrived in the judged minutes, so there is nothing to predict."
-    gain, best = max(gains, key=lambda pair: pair[0])
-    told = (
-        f"at {best.horizon_minutes} min the 90 % forecast loses {abs(gain):.0%} {'less' if gain >= 0 else 'more'} than "
-        "the last window at its best factor"
-    )
-    if gain < WORTHWHILE:
-        return f"Probably not: {told}; scaling on what has arrived is as good."
-    return f"It may, where workers start slower than jobs may wait: {told}; the operator's self-replay decides by cost."
+    return Judged(horizon, scores)
 
 
 def plot(own: OwnForecast, path: Path, days: float = 3.0) -> None:

@@ -16,7 +16,7 @@ from evalfleet.own_forecast import TooShortError, own_forecast, plot
 from evalfleet.retraining import pack_training, train_in_child, unpack_training
 from evalfleet_scaling.forecast.boosting import TrainingSet, train
 from evalfleet_scaling.forecast.features import features
-from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, Series
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.synthetic import diurnal
 from evalfleet_scaling.forecast.window import Window

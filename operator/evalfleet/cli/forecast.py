@@ -30,12 +30,23 @@ def forecast(
     horizon: Annotated[
         list[int] | None, typer.Option(min=1, max=240, help="Lead time in minutes; repeat for several.")
     ] = None,
+    lead_time: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=240, help="Minutes from ordering a worker to its first work; default: the longest horizon."
+        ),
+    ] = None,
+    tolerated_wait: Annotated[
+        int, typer.Option(min=0, max=1_440, help="Minutes a job may wait before it is late.")
+    ] = 10,
+    late_target: Annotated[float, typer.Option(min=0, max=100, help="Percent of the work that may be late.")] = 1.0,
     plot: Annotated[Path | None, typer.Option(help="Write the picture here (.png or .svg).")] = None,
     output: Annotated[Form, typer.Option("--output", "-o", help="What to print.")] = Form.TABLE,
 ) -> None:
     """Forecast every minute of your own arrivals from what came before, and say whether prediction would pay."""
     from evalfleet.own_forecast import TooShortError, own_forecast
     from evalfleet.own_forecast import plot as draw
+    from evalfleet_scaling.forecast.gate import Terms
 
     if not file.is_file():
         _refuse(f"{file} is no file; give a CSV with the columns time and gpu_seconds")
@@ -43,7 +54,8 @@ def forecast(
         _refuse(f"{plot}: the picture can be .png or .svg")
     typer.echo(f"replaying {file.name} minute by minute (about two seconds a day)", err=True)
     try:
-        own = own_forecast(file, tuple(sorted(set(horizon or [5, 15]))))
+        horizons = tuple(sorted(set(horizon or [5, 15])))
+        own = own_forecast(file, horizons, Terms(lead_time or max(horizons), tolerated_wait, late_target))
     except TooShortError as problem:
         _refuse(str(problem))
     for finding in own.findings:
@@ -68,6 +80,12 @@ def _rows(own: "OwnForecast") -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
+def _gate(own: "OwnForecast") -> dict[str, Any]:
+    gate = own.gate
+    costs = {"reactiveCost": gate.reactive_cost, "proactiveCost": gate.proactive_cost, "staticCost": gate.static_cost}
+    return {**costs, "decision": gate.decision.value, "reason": gate.reason}
+
+
 def _print(own: "OwnForecast", form: Form) -> None:
     if form is Form.JSON:
         import json
@@ -79,12 +97,13 @@ def _print(own: "OwnForecast", form: Form) -> None:
             for level, figures in one.scores.items()
         ]
         findings = [asdict(finding) for finding in own.findings]
-        typer.echo(json.dumps({"scores": scores, "findings": findings, "wouldPay": own.sentence}, indent=2))
+        content = {"scores": scores, "findings": findings, "wouldPay": own.gate.message, "gate": _gate(own)}
+        typer.echo(json.dumps(content, indent=2))
         return
     if form is Form.MARKDOWN:
         lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
         lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in _rows(own)]
-        typer.echo("\n".join([*lines, "", own.sentence]))
+        typer.echo("\n".join([*lines, "", own.gate.message]))
         return
     from rich.console import Console
     from rich.table import Table
@@ -94,4 +113,4 @@ def _print(own: "OwnForecast", form: Form) -> None:
         table.add_row(*(str(cell) for cell in row))
     console = Console()
     console.print(table)
-    console.print(own.sentence)
+    console.print(own.gate.message)
