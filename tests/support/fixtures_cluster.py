@@ -1,6 +1,6 @@
 """A real control plane that tests share: loaded as a plugin, one cluster per test session.
 
-Fixtures: `shared_cluster` (session; two spot nodes and an on-demand pool that starts at zero), `namespace` (a fresh
+Fixtures: `shared_cluster` (session; two spot nodes, on demand and `trio` with none yet), `namespace` (a fresh
 namespace of it, deleted afterwards), `kube` (a JSON client of it). Tests that change nodes start a cluster of their own
 with `evalfleet.localcluster.local_cluster`.
 """
@@ -21,17 +21,23 @@ from evalfleet.localcluster.binaries import CONTROL_PLANE, find_binaries
 POOLS = (
     Pool("spot", capacity_type="spot", count=2, max_count=2, gpus=8),
     Pool("on-demand", count=0, max_count=2, startup_seconds=0.5, idle_seconds=600),
+    Pool("trio", capacity_type="spot", count=0, max_count=0, gpus=3),
 )
 SUPPORT = Path(__file__).parent
 SOURCES = (*(SUPPORT.parents[1] / part for part in ("operator", "scaling", "worker")), SUPPORT)
+TOY_PATH = os.pathsep.join(map(str, SOURCES))
+QUICK_CLAIMS = {
+    "EVALFLEET_CLAIM_SETTINGS": '{"heartbeat_seconds": 1, "lease_seconds": 5, "backup_seconds": 5, "poll_seconds": 0.5}'
+}
 IMAGES = (
     HostImage("evalfleet/", sys.executable),
     HostImage("ghcr.io/evalfleet/", sys.executable),
-    HostImage("evalfleet/toy", sys.executable, {"PYTHONPATH": os.pathsep.join(map(str, SOURCES))}),
+    HostImage("evalfleet/toy", sys.executable, {"PYTHONPATH": TOY_PATH}),
+    HostImage("evalfleet/quick-claims", sys.executable, {"PYTHONPATH": TOY_PATH, **QUICK_CLAIMS}),
     HostImage("evalfleet/no-python", "/nowhere/python"),
     HostImage("evalfleet/no-worker", str(Path(sys.base_prefix) / "bin" / "python3")),
 )
-"""Beside the usual images: one with the toy evaluation, one without Python, one without the worker."""
+"""Beside the usual images: toy evaluations (with claims as they are, and short), no Python, no worker."""
 _names = itertools.count(1)
 
 
