@@ -1,0 +1,180 @@
+"""The self-replay gate: three numbers, a decision, a reason; and the nightly choice that follows it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalfleet_scaling.forecast.fluid_queue import replay
+from evalfleet_scaling.forecast.gate import (
+    Costs,
+    Gate,
+    GateDecision,
+    InvalidGateError,
+    Terms,
+    decide,
+    self_replay,
+    static_grid,
+)
+from evalfleet_scaling.forecast.interface import FloatArray, Series, lead_time_demand
+from evalfleet_scaling.forecast.online import FIRST_DAYS, Nights, Rivals, better, run_nights, share_predicting
+from evalfleet_scaling.forecast.policy import Lanes, Observation, PolicyFactory, Setting, lanes_of
+from evalfleet_scaling.forecast.tune import Outcome, replay_grid
+from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive
+
+SLOW = Terms(15)
+DAY = 1_440
+
+
+def outcome(cost: float, met: bool = True) -> Outcome:
+    return Outcome(Setting(0.9, 10.0, 1.0), cost, 0.5 if met else 7.0, met)
+
+
+def gate(reactive: float, ours: float, static: float, terms: Terms = SLOW) -> Gate:
+    return decide(Costs(outcome(reactive), outcome(ours), outcome(static)), terms)
+
+
+@pytest.mark.parametrize(
+    ("costs", "terms", "decision", "reason"),
+    [
+        ((1.4, 1.2, 2.0), SLOW, GateDecision.ACTIVE, "PredictionPays"),
+        ((1.4, 1.35, 2.0), SLOW, GateDecision.OFF, "ReactionSuffices"),
+        ((1.4, 1.2, 1.1), SLOW, GateDecision.OFF, "FixedNumberSuffices"),
+        ((1.4, 1.2, 2.0), Terms(5), GateDecision.OFF, "LeadTimeWithinTolerance"),
+    ],
+)
+def test_the_gate_opens_only_where_it_pays(
+    costs: tuple[float, float, float], terms: Terms, decision: GateDecision, reason: str
+) -> None:
+    verdict = gate(*costs, terms)
+    assert (verdict.decision, verdict.reason) == (decision, reason)
+    assert (verdict.reactive_cost, verdict.proactive_cost, verdict.static_cost) == costs
+    assert all(f"{cost:.2f}" in verdict.message for cost in costs)
+
+
+def test_a_way_that_misses_the_target_has_no_cost() -> None:
+    missed = decide(Costs(outcome(1.1), outcome(0.9, met=False), outcome(2.0)), SLOW)
+    assert (missed.decision, missed.reason, missed.proactive_cost) == (GateDecision.OFF, "PredictionLate", None)
+    assert "7.0 % late at best" in missed.message
+    only = decide(Costs(outcome(1.1, met=False), outcome(9.0), outcome(2.0, met=False)), SLOW)
+    assert (only.decision, only.reason) == (GateDecision.ACTIVE, "PredictionPays")
+    nobody = decide(Costs(*(outcome(1.0, met=False) for _ in range(3))), SLOW)
+    assert (nobody.decision, nobody.reason) == (GateDecision.OFF, "TargetOutOfReach")
+
+
+COSTS = st.floats(1.0, 50.0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(COSTS, COSTS, COSTS, st.floats(0.0, 20.0), st.integers(1, 30))
+def test_the_gate_is_monotone_in_every_cost(
+    reactive: float, ours: float, static: float, more: float, lead: int
+) -> None:
+    terms = Terms(lead)
+    if gate(reactive, ours, static, terms).decision is GateDecision.ACTIVE:
+        assert ours <= 0.95 * min(reactive, static) + 1e-6
+        assert gate(reactive + more, ours, static, terms).decision is GateDecision.ACTIVE
+        assert gate(reactive, ours, static + more, terms).decision is GateDecision.ACTIVE
+    else:
+        assert gate(reactive, ours + more, static, terms).decision is GateDecision.OFF
+
+
+@pytest.mark.parametrize("terms", [(0, 10, 1.0), (15, -1, 1.0), (15, 10, float("nan")), (15, 10, -2.0)])
+def test_terms_that_make_no_sense_are_refused(terms: tuple[int, int, float]) -> None:
+    with pytest.raises(InvalidGateError):
+        Terms(*terms)
+
+
+def waves(days: int, period: int = 240, seed: int = 0) -> Series:
+    """Demand between 0 and 24 workers in waves, with a little noise."""
+    minutes = np.arange(days * DAY)
+    rate = 720 * (1 + np.sin(2 * np.pi * minutes / period))
+    return Series(rate * np.random.default_rng(seed).uniform(0.9, 1.1, len(minutes)))
+
+
+def knowing(series: Series, lead: int) -> DemandForecast:
+    """What comes, as median and quantile: a forecast that cannot be better."""
+    coming = lead_time_demand(np.nan_to_num(series.values), lead)
+    quantiles = np.stack([coming, coming], axis=1)[:, None, None, :]
+    return DemandForecast((lead,), (0.5, 0.99), quantiles)
+
+
+def knowing_nothing(series: Series, lead: int) -> DemandForecast:
+    """Promises twelve times the mean at every quantile."""
+    promise = np.full((len(series), 1, 1, 2), 12 * lead * float(np.nanmean(series.values)))
+    return DemandForecast((lead,), (0.5, 0.99), promise)
+
+
+def test_a_good_forecast_of_waves_pays_when_workers_start_slowly_and_a_bad_one_does_not() -> None:
+    series = waves(2)
+    good = self_replay(series, knowing(series, 15), SLOW)
+    assert (good.decision, good.reason) == (GateDecision.ACTIVE, "PredictionPays")
+    assert good.setting.safety > 0
+    bad = self_replay(series, knowing_nothing(series, 15), SLOW)
+    assert bad.decision is GateDecision.OFF
+    assert bad.reactive_cost == good.reactive_cost
+    assert bad.proactive_cost is None or bad.proactive_cost > 2 * (good.proactive_cost or 0.0)
+
+
+def test_gaps_do_not_count_and_silence_needs_no_prediction() -> None:
+    series = waves(3)
+    gappy = series.values.copy()
+    gappy[500:900] = np.nan
+    whole, holed = (static_grid(one, SLOW).best(15, 1.0, slice(1, None)) for one in (series, Series(gappy)))
+    assert holed.cost == pytest.approx(whole.cost, rel=0.1)
+    silent = self_replay(Series(np.zeros(3 * DAY)), knowing(series, 15), SLOW)
+    assert (silent.reason, silent.reactive_cost) == ("NothingArrived", None)
+    unseen = self_replay(Series(np.full(3 * DAY, np.nan)), knowing(series, 15), SLOW)
+    assert unseen.reason == "TooLittleHistory"
+
+
+class _Constant:
+    def __init__(self, workers: float, count: int) -> None:
+        self.answer = np.full(count, workers)
+
+    def wanted(self, _: Observation) -> FloatArray:
+        return self.answer
+
+
+def constant(workers: float) -> PolicyFactory:
+    def build(lanes: Lanes) -> _Constant:
+        return _Constant(workers, len(lanes))
+
+    return build
+
+
+def test_the_largest_fixed_number_makes_nothing_late_and_the_smallest_is_the_mean() -> None:
+    series = waves(2)
+    grid = static_grid(series, SLOW)
+    most, least = grid.settings[-1].safety, grid.settings[0].safety
+    lanes = lanes_of([series], [15], 10, [Setting(1.0, 1.0, 0.0)])
+    late = replay(constant(most), lanes, 60).late[1:]
+    assert late.sum() == 0
+    assert replay(constant(least - 2), lanes, 60).late[1:].sum() > 0
+    assert least == np.ceil(series.values.mean() / 60)
+
+
+def test_the_night_chooses_by_the_past_alone_and_follows_what_pays() -> None:
+    series = waves(4)
+    nights = nights_of(series, knowing(series, 15))
+    assert [choice.predicts for choice in nights.choices] == [False] * FIRST_DAYS + [True] * 2
+    assert share_predicting(nights, FIRST_DAYS) == 1.0
+    work, late = (part[FIRST_DAYS:].sum() for part in (nights.ledger.work, nights.ledger.late))
+    assert 100 * late / work <= SLOW.late_percent
+    changed = Series(np.concatenate([series.values[: 3 * DAY], 3 * series.values[3 * DAY :]]))
+    other = nights_of(changed, knowing(series, 15))
+    assert [choice.setting for choice in other.choices] == [choice.setting for choice in nights.choices]
+
+
+def nights_of(series: Series, forecast: DemandForecast) -> Nights:
+    ours = proactive(forecast)
+    grids = [replay_grid(one, [series], [15], 10) for one in (REACTIVE, ours)]
+    return run_nights(series, 0, Rivals(REACTIVE, grids[0], ours, grids[1]), SLOW)
+
+
+def test_prediction_takes_over_only_with_five_percent_or_where_it_alone_meets_the_target() -> None:
+    assert better(outcome(1.0), outcome(1.06))
+    assert not better(outcome(1.0), outcome(1.04))
+    assert better(outcome(9.0), outcome(1.0, met=False))
+    assert not better(outcome(1.0, met=False), outcome(9.0))
+    assert not better(outcome(1.0, met=False), outcome(1.0, met=False))
