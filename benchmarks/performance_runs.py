@@ -77,6 +77,8 @@ def measure(model: str, task: str, limit: int) -> dict[str, Any]:
         with EngineWatch(folder / "logs") as watch, make_display(quiet=True) as display:
             report = run_local(run, display)
         plan = loads(PlanReport, (folder / "logs" / "plan.termination.json").read_bytes())
+    if not watch.cpu_at_load:
+        raise RuntimeError(f"the worker's log never said that the model was loaded: {task}, {model}")
     return {"begun": round(begun), "load_average": psutil.getloadavg()[0]} | _row(plan, report, watch)
 
 

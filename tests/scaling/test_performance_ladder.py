@@ -32,8 +32,8 @@ def history(*runs):
     return learn_all(History(), runs)
 
 
-def ask(known, of=None, work=WORK, quantity=SECONDS):
-    return predictor(known).predict(quantity, of or key(), work)
+def ask(known, of=None, work=WORK, quantity=SECONDS, now=100.0):
+    return predictor(known).predict(quantity, of or key(), work, now)
 
 
 def width(prediction):
@@ -189,10 +189,10 @@ def test_quantiles_are_ordered_and_more_work_never_takes_less(runs, of, work, mo
     )
     asked = predictor(history(*runs))
     for quantity in Quantity:
-        answer = asked.predict(quantity, of, work)
+        answer = asked.predict(quantity, of, work, 10.0)
         assert 0 < answer.p10 < answer.p50 < answer.p90 < math.inf
         assert answer.relative_error > 0
-    less, much = (asked.predict(SECONDS, of, size) for size in (work, larger))
+    less, much = (asked.predict(SECONDS, of, size, 10.0) for size in (work, larger))
     slack = 1 - 1e-9
     assert much.p10 >= slack * less.p10
     assert much.p50 >= slack * less.p50

@@ -28,7 +28,7 @@ def run(run_id, ratio=1.0, at=0.0, key=KEY):
 
 
 def ask(history, key=KEY):
-    return predictor(history).predict(SECONDS, key, WORK)
+    return predictor(history).predict(SECONDS, key, WORK, 10.0)
 
 
 @pytest.mark.parametrize("value", [nan, inf, -1.0, True, "1", None], ids=repr)
@@ -36,6 +36,12 @@ def ask(history, key=KEY):
 def test_work_that_is_no_size_is_refused_by_its_name(field, value):
     with pytest.raises(InvalidWorkError, match=field):
         Work(**{"flops": 1.0, "memory_bytes": 1.0, field: value})
+
+
+@pytest.mark.parametrize("now", [nan, inf, -1.0])
+def test_no_time_is_no_time_to_predict_for(now):
+    with pytest.raises(InvalidWorkError, match="now_seconds"):
+        predictor(History()).predict(SECONDS, KEY, WORK, now)
 
 
 def test_no_work_is_refused():

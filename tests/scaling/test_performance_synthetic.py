@@ -9,7 +9,7 @@ from evalfleet_scaling.performance.interface import Quantity, Rung
 from evalfleet_scaling.performance.predict import predictor
 from evalfleet_scaling.performance.synthetic import make_world, runs
 
-RELEARN_EVERY = 10
+RELEARN_EVERY = 15
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,8 @@ def answered():
     for number, member in enumerate(runs(make_world(11), seed=12, count=350)):
         if number % RELEARN_EVERY == 0:
             known = predictor(history)
-        rows.append((known.predict(Quantity.SCORING_SECONDS, member.key, member.work), member.scoring_seconds))
+        answer = known.predict(Quantity.SCORING_SECONDS, member.key, member.work, member.finished_seconds)
+        rows.append((answer, member.scoring_seconds))
         history = learn(history, member)
     return rows
 

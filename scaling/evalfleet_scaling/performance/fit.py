@@ -10,6 +10,7 @@ import numpy as np
 
 from evalfleet_scaling.arrays import FloatArray
 from evalfleet_scaling.performance.calibrate import Stretch, stretch
+from evalfleet_scaling.performance.drift import PlaceDrift, find_drift
 from evalfleet_scaling.performance.effects import (
     Belief,
     Deviations,
@@ -63,6 +64,7 @@ class Fit:
         index: row of each key that ran.
         size: mean log of the expected value of each key's runs, shape (keys,).
         fixed: what a run costs whatever its size, before the level; shape (places,).
+        drifts: how fast each place is at the moment.
         seen: stretch of intervals of keys that ran; `unseen`: of keys that did not.
     """
 
@@ -73,6 +75,7 @@ class Fit:
     levels: Levels
     size: FloatArray
     fixed: FloatArray
+    drifts: tuple[PlaceDrift, ...]
     posterior: Posterior
     seen: Stretch
     unseen: Stretch
@@ -94,13 +97,15 @@ def fit(history: History, quantity: Quantity) -> Fit | None:
     shared, measured = sharing(names, names), _measurements(list(runs.values()), quantity)
     fixed = fixed_parts(measured, names, shared, prior)
     ratios, size = measured.ratios(fixed[names.place]), measured.sizes(fixed[names.place])
-    levels = robust_levels(ratios, names.place, prior.spread)
+    drift = find_drift(ratios, measured.finished_seconds, names.place, prior.spread)
+    levels = robust_levels(ratios - drift.before, names.place, prior.spread)
     posterior = _settle(shared, levels)
-    scores = _scores(ratios, size, levels, posterior)
+    scores = _scores(ratios - drift.before, drift.variance + _size_variance(size), levels, posterior)
     related = np.bincount(names.place)[names.place] > 1
     seen, unseen = stretch(scores[:, 1:][~np.isnan(scores[:, 1:])]), stretch(scores[:, 0][related])
     index = {key: row for row, key in enumerate(keys)}
-    return Fit(quantity, vocabulary, index, names, levels, np.nanmean(size, axis=1), fixed, posterior, seen, unseen)
+    typical, drifts = np.nanmean(size, axis=1), drift.places
+    return Fit(quantity, vocabulary, index, names, levels, typical, fixed, drifts, posterior, seen, unseen)
 
 
 def _runs_by_key(history: History, quantity: Quantity) -> dict[Key, list[FinishedRun]]:
@@ -124,14 +129,15 @@ def _vocabulary(keys: list[Key]) -> Vocabulary:
 def _measurements(runs: list[list[FinishedRun]], quantity: Quantity) -> Measurements:
     """Measured and expected values, shape (keys, longest history), NaN behind the shorter ones."""
     shape = (len(runs), max(len(members) for members in runs))
-    measured, arithmetic = np.full(shape, np.nan), np.full(shape, np.nan)
+    measured, arithmetic, finished = (np.full(shape, np.nan) for _ in range(3))
     for row, members in enumerate(runs):
         for column, run in enumerate(members):
             value = run.measured(quantity)
             assert value is not None, "runs without the measurement were left out"
             measured[row, column] = value
             arithmetic[row, column] = expected(quantity, run.work, run.key.gpu)
-    return Measurements(measured, arithmetic)
+            finished[row, column] = run.finished_seconds
+    return Measurements(measured, arithmetic, finished)
 
 
 def _settle(shared: Sharing, levels: Levels) -> Posterior:
@@ -176,15 +182,24 @@ def _surprise(deviations: Deviations) -> float:
     return float(sum(0.5 * (step / DOUBT) ** 2 for step in steps))
 
 
-def _scores(ratios: FloatArray, size: FloatArray, levels: Levels, posterior: Posterior) -> FloatArray:
-    """How many standard deviations each run lay from its prediction by earlier runs only, shape of `ratios`."""
+def _scores(ratios: FloatArray, besides: FloatArray, levels: Levels, posterior: Posterior) -> FloatArray:
+    """How many standard deviations each run lay from its prediction by earlier runs only, shape of `ratios`.
+
+    `besides` is variance of other origin, of the same shape.
+    """
     without = believe_without_own(posterior, levels.level, levels.spread**2 / levels.weight)
     level, spread, weight = levels_before(ratios, levels.pooled)
     mean, variance = _joined(without, level, weight / spread**2)
-    number = np.arange(1, ratios.shape[1] + 1)
-    distance = np.where(number > 1, size - (np.cumsum(size, axis=1) - size) / np.maximum(number - 1, 1), 0.0)
-    scores: FloatArray = (ratios - mean) / np.sqrt(variance + spread**2 + (SIZE_DEVIATION * distance) ** 2)
+    scores: FloatArray = (ratios - mean) / np.sqrt(variance + spread**2 + besides)
     return scores
+
+
+def _size_variance(size: FloatArray) -> FloatArray:
+    """Doubt about each run's level as it was smaller or larger than those before it."""
+    number = np.arange(1, size.shape[1] + 1)
+    distance = np.where(number > 1, size - (np.cumsum(size, axis=1) - size) / np.maximum(number - 1, 1), 0.0)
+    result: FloatArray = (SIZE_DEVIATION * distance) ** 2
+    return result
 
 
 def _joined(without: Belief, level: FloatArray, precision: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -23,7 +23,7 @@ def fixed_parts(measured: Measurements, names: Names, shared: Sharing, prior: Us
 
 def _best(measured: Measurements, here: BoolArray, shared: Sharing, prior: Usual) -> float:
     rows = np.flatnonzero(here)
-    own = Measurements(measured.measured[rows], measured.arithmetic[rows])
+    own = Measurements(measured.measured[rows], measured.arithmetic[rows], measured.finished_seconds[rows])
     among = Sharing(shared.parts[:, rows][:, :, rows])
     possible = [fixed for fixed in prior.fixed if fixed > -0.9 * np.nanmin(own.arithmetic)]
     scores = [_log_probability(own, among, prior.spread, fixed) - SURPRISE * (fixed != 0.0) for fixed in possible]

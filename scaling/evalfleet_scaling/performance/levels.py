@@ -17,7 +17,7 @@ from evalfleet_scaling.arrays import BoolArray, FloatArray, IntArray
 
 CUT = 2.5
 HALF_LIFE_RUNS = 8
-ITERATIONS = 8
+ITERATIONS = 6
 POOLED_RUNS = 8.0
 PRIOR_RUNS = 4.0
 SMALLEST_SPREAD = 0.005
@@ -80,7 +80,7 @@ def _levels(ratios: FloatArray, pooled: FloatArray) -> tuple[Levels, FloatArray]
     known = ~np.isnan(ratios)
     values, runs = np.where(known, ratios, 0.0), known.sum(axis=1)
     recent = _recency(known, runs)
-    level = np.nanmedian(np.where(recent >= 0.5, ratios, np.nan), axis=1)
+    level = _median(np.where(recent >= 0.5, ratios, np.inf))
     spread = pooled
     for _ in range(ITERATIONS):
         distance = np.where(known, np.abs(values - level[:, None]), 0.0)
@@ -92,6 +92,14 @@ def _levels(ratios: FloatArray, pooled: FloatArray) -> tuple[Levels, FloatArray]
         spread = np.maximum(spread, SMALLEST_SPREAD)
     worth = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)  # Kish's effective sample size
     return Levels(level, spread, pooled, worth, runs.astype(np.int64)), squares
+
+
+def _median(values: FloatArray) -> FloatArray:
+    """Median of the finite values of each row (numpy's nanmedian takes ten times as long)."""
+    ordered, count = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)
+    rows = np.arange(len(values))
+    result: FloatArray = (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
+    return result
 
 
 def _recency(known: BoolArray, runs: IntArray) -> FloatArray:

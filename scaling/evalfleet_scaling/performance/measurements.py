@@ -47,6 +47,7 @@ class Measurements:
 
     measured: FloatArray
     arithmetic: FloatArray
+    finished_seconds: FloatArray
 
     def ratios(self, fixed: FloatArray) -> FloatArray:
         """log(measured / (arithmetic + fixed)) with a fixed part per key."""

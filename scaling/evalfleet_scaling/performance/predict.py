@@ -1,6 +1,7 @@
 """Answers: seconds of scoring, bytes of memory, seconds of start-up, as quantiles with the rung they stand on.
 
-    log quantile = log expected + level +- stretch x sqrt(var level + spread^2 + (0.05 x log size ratio)^2)
+    log quantile = log expected + level + drift
+                   +- stretch x sqrt(var level + var drift + spread^2 + (0.05 x log size ratio)^2)
 
 The last term widens what is asked of runs much larger or smaller than those that were seen.
 """
@@ -10,13 +11,32 @@ from math import exp, log, sqrt
 
 import numpy as np
 
-from evalfleet_scaling.performance.calibrate import NORMAL, Stretch
+from evalfleet_scaling.checks import require_number
+from evalfleet_scaling.performance.calibrate import NORMAL
 from evalfleet_scaling.performance.effects import believe
 from evalfleet_scaling.performance.fit import SIZE_DEVIATION, Fit, effective_key, fit
 from evalfleet_scaling.performance.history import History
-from evalfleet_scaling.performance.interface import Z90, Key, Prediction, Quantity, Rung, Work
+from evalfleet_scaling.performance.interface import (
+    Z90,
+    InvalidWorkError,
+    Key,
+    Prediction,
+    Quantity,
+    Rung,
+    Work,
+)
 from evalfleet_scaling.performance.measurements import usual
 from evalfleet_scaling.performance.roofline import expected
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a key as far as the quantity depends on it, its work, and what arithmetic says."""
+
+    key: Key
+    work: Work
+    arithmetic: float
+    now_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +45,16 @@ class Predictor:
 
     fits: dict[Quantity, Fit | None]
 
-    def predict(self, quantity: Quantity, key: Key, work: Work) -> Prediction:
-        """Quantiles of what a run of the key and size will take.
+    def predict(self, quantity: Quantity, key: Key, work: Work, now_seconds: float) -> Prediction:
+        """Quantiles of what a run of the key and size will take if it starts about now (seconds since the epoch).
 
         More FLOPs, bytes, units or seconds of work never give less scoring time at any of the quantiles, nor more
         planned memory less memory.
         """
-        arithmetic = expected(quantity, work, key.gpu)
+        require_number(InvalidWorkError, "now_seconds", now_seconds)
+        asked = Question(effective_key(quantity, key), work, expected(quantity, work, key.gpu), now_seconds)
         known = self.fits[quantity]
-        if known is None:
-            return _alone(quantity, key, arithmetic)
-        return _answer(known, key, work, arithmetic)
+        return _alone(quantity, asked) if known is None else _answer(known, asked)
 
 
 def predictor(history: History) -> Predictor:
@@ -43,37 +62,34 @@ def predictor(history: History) -> Predictor:
     return Predictor({quantity: fit(history, quantity) for quantity in Quantity})
 
 
-def _alone(quantity: Quantity, key: Key, arithmetic: float) -> Prediction:
-    words = f"no run has finished yet: arithmetic alone for {key.gpu}, eight times of ten within a factor of "
+def _alone(quantity: Quantity, asked: Question) -> Prediction:
+    words = f"no run has finished yet: arithmetic alone for {asked.key.gpu}, eight times of ten within a factor of "
+    arithmetic = asked.arithmetic
     factor = exp(usual(quantity).prior * Z90)
     return Prediction(
         arithmetic / factor, arithmetic, arithmetic * factor, Rung.ROOFLINE, 0, f"{words}{factor:.0f} either way"
     )
 
 
-def _answer(known: Fit, asked: Key, work: Work, arithmetic: float) -> Prediction:
-    key = effective_key(known.quantity, asked)
-    row = known.index.get(key)
-    rung = _rung(known, key)
-    asked_names = known.vocabulary.names([key], np.array([work.memory_bytes]))
-    arithmetic += float(known.fixed[asked_names.place[0]]) if asked_names.place[0] >= 0 else 0.0
-    belief = believe(known.posterior, asked_names, known.names)
-    spread = float(known.levels.spread[row]) if row is not None else _spread_of_place(known, key)
+def _answer(known: Fit, asked: Question) -> Prediction:
+    names = known.vocabulary.names([asked.key], np.array([asked.work.memory_bytes]))
+    place, row = int(names.place[0]), known.index.get(asked.key)
+    arithmetic = asked.arithmetic + (float(known.fixed[place]) if place >= 0 else 0.0)
+    drift, doubt = known.drifts[place].at(asked.now_seconds) if place >= 0 else (0.0, 0.0)
+    belief = believe(known.posterior, names, known.names)
+    spread = float(known.levels.spread[row]) if row is not None else _spread_of_place(known, asked.key)
     distance = 0.0 if row is None else log(arithmetic) - float(known.size[row])
-    deviation = sqrt(float(belief.variance[0]) + spread**2 + (SIZE_DEVIATION * distance) ** 2)
+    deviation = sqrt(float(belief.variance[0]) + spread**2 + (SIZE_DEVIATION * distance) ** 2 + doubt)
+    rung = _rung(known, asked.key)
     stretch = known.seen if rung is Rung.HISTORY else known.unseen
     if rung in (Rung.OTHER_GPU, Rung.ROOFLINE):
         deviation, stretch = max(deviation, usual(known.quantity).prior), NORMAL
-    return _prediction(known, key, arithmetic, (float(belief.mean[0]), deviation, stretch), rung)
-
-
-def _prediction(known: Fit, key: Key, arithmetic: float, level: tuple[float, float, Stretch], rung: Rung) -> Prediction:
-    mean, deviation, stretch = level
-    middle = arithmetic * exp(mean)
+    ratio = exp(float(belief.mean[0]) + drift)
+    middle = arithmetic * ratio
     low, high = middle * exp(-stretch.below * deviation), middle * exp(stretch.above * deviation)
-    runs = int(known.levels.runs[known.index[key]]) if key in known.index else 0
-    words = f"{_WORDS[rung].format(**_facts(known, key, runs))}; {exp(mean):.2f} times what arithmetic says"
-    return Prediction(low, middle, high, rung, runs, f"{words}, 80 % of runs {low / middle:.2f} to {high / middle:.2f}")
+    runs = int(known.levels.runs[row]) if row is not None else 0
+    words = _words(known, asked.key, rung, (ratio, exp(drift), low / middle, high / middle))
+    return Prediction(low, middle, high, rung, runs, words)
 
 
 _WORDS = {
@@ -102,11 +118,19 @@ def _rung(known: Fit, key: Key) -> Rung:
     return Rung.OTHER_GPU if elsewhere else Rung.ROOFLINE
 
 
-def _facts(known: Fit, key: Key, runs: int) -> dict[str, object]:
+def _words(known: Fit, key: Key, rung: Rung, factors: tuple[float, float, float, float]) -> str:
+    """The answer explained: what it stands on, how it compares to arithmetic, how the place does now, the interval."""
+    ratio, drift, low, high = factors
     here = [other for other in known.index if (other.gpu, other.engine) == (key.gpu, key.engine)]
-    models = len({other.model for other in here if other.task == key.task})
-    tasks = len({other.task for other in here if other.model == key.model})
-    return {"runs": runs, "gpu": key.gpu, "models": models, "tasks": tasks, "keys": len(here)}
+    base = _WORDS[rung].format(
+        runs=int(known.levels.runs[known.index[key]]) if key in known.index else 0,
+        gpu=key.gpu,
+        models=len({other.model for other in here if other.task == key.task}),
+        tasks=len({other.task for other in here if other.model == key.model}),
+        keys=len(here),
+    )
+    lately = f" ({drift:.2f} of it because runs there were so lately)" if abs(drift - 1) > 0.01 else ""
+    return f"{base}; {ratio:.2f} times what arithmetic says{lately}, 80 % of runs {low:.2f} to {high:.2f} of the median"
 
 
 def _spread_of_place(known: Fit, key: Key) -> float:
