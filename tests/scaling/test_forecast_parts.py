@@ -37,6 +37,29 @@ def test_calibration_moves_a_wrong_quantile_to_its_level_and_waits_for_the_outco
     assert covered.mean() == pytest.approx(0.9, abs=0.015)
 
 
+def test_the_upper_tail_is_calibrated_by_three_days_of_scores() -> None:
+    demand = np.random.default_rng(10).exponential(1.0, 12_000)
+    demand[2_000:2_030] = 50.0
+    calibration = Calibration(Setup((1,), (0.9, 0.99)), 1)
+    out = calibration.advance(np.ones((12_000, 1, 1, 2)), np.ones((12_000, 1, 1)), demand[:, None])[:, 0, 0]
+    ordinary, tail = out[3_900]
+    assert ordinary == pytest.approx(-np.log(0.1), abs=0.3)
+    forgotten = out[-1, 1]
+    assert tail > forgotten + 0.2
+    covered = demand[6_401:] <= out[6_400:-1, 1]
+    assert covered.mean() == pytest.approx(0.99, abs=0.006)
+
+
+def test_calibration_in_pieces_equals_calibration_at_once() -> None:
+    demand = np.random.default_rng(11).exponential(1.0, (400, 1))
+    setup = Setup((1,), (0.9, 0.99))
+    raw, unit = np.ones((400, 1, 1, 2)), np.ones((400, 1, 1))
+    at_once = Calibration(setup, 1).advance(raw, unit, demand)
+    calibration = Calibration(setup, 1)
+    parts = [calibration.advance(raw[part], unit[part], demand[part]) for part in np.split(np.arange(400), [1, 2, 77])]
+    np.testing.assert_array_equal(np.concatenate(parts), at_once)
+
+
 def test_the_unit_of_a_silent_hour_is_not_zero() -> None:
     unit = score_unit(np.array([0.0]), np.array([600.0]))
     assert unit[0] == pytest.approx(np.sqrt(0.1) * 600.0)

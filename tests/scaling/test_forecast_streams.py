@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalfleet_scaling.forecast.histogram import FadingHistogram
 from evalfleet_scaling.forecast.interface import BatchMember, Member, Series, lead_time_demand, replay, trailing_sum
 from evalfleet_scaling.forecast.streams import Delay, DiscountedMean, hold
 from evalfleet_scaling.forecast.window import (
@@ -14,7 +15,6 @@ from evalfleet_scaling.forecast.window import (
     rolling_rank,
     trailing_max_new,
     trailing_mean_new,
-    trailing_quantile_new,
 )
 
 GAPPY = st.lists(st.one_of(st.just(float("nan")), st.floats(0, 1e6)), min_size=1, max_size=80)
@@ -103,9 +103,24 @@ def test_the_rolling_rank_is_the_interpolated_conformal_rank() -> None:
     np.testing.assert_allclose(rolling_rank(entries, ends[200:203], 99, 0.9), ranks[200:203])
 
 
-def test_quantiles_of_the_last_day_leave_gaps_out() -> None:
-    sums = np.array([1.0, np.nan, 3.0, np.nan])
-    np.testing.assert_allclose(trailing_quantile_new(sums, 2, 4, 0.5), [2.0, 2.0])
+@settings(max_examples=40, deadline=None)
+@given(GAPPY, st.lists(st.integers(0, 79), max_size=4))
+def test_a_fading_histogram_in_pieces_equals_the_one_at_once(values: list[float], cuts: list[int]) -> None:
+    samples = np.array(values)
+    at_once = FadingHistogram(0.9).advance(samples, (0.5, 0.9))
+    histogram = FadingHistogram(0.9)
+    in_pieces = np.concatenate([histogram.advance(part, (0.5, 0.9)) for part in pieces(samples, cuts)])
+    np.testing.assert_array_equal(in_pieces, at_once)
+
+
+def test_a_fading_histogram_forgets_slowly_and_leaves_gaps_out() -> None:
+    samples = np.array([np.nan, 100.0, 10.0, np.nan, 10.0])
+    median = FadingHistogram(0.5).advance(samples, (0.5,))[:, 0]
+    assert np.isnan(median[0])
+    assert 100.0 < median[1] <= 106.0
+    assert ((median[2:] > 10.0) & (median[2:] <= 11.5)).all()
+    largest = FadingHistogram(0.5).advance(samples, (0.99,))[:, 0]
+    assert largest[-1] > 100.0
 
 
 class Echo:

@@ -45,8 +45,9 @@ MEMBERS = (
     "hgb-residual",
     "hgb-direct",
 )
-STAGES = dict(zip(MEMBERS, (1, 1, 2, 2, 2, 2, 3, 3), strict=True))
+STAGES = dict(zip(MEMBERS, (1, 1, 2, 2, 2, 1, 3, 3), strict=True))
 REFERENCE = "ses"
+EMPIRICAL = "day-percentile"
 TREE_MEMBERS = ("hgb-residual", "hgb-direct")
 SIMPLE: dict[str, Callable[[Setup], Model]] = {
     "ewma-gamma": EwmaGamma,
@@ -255,6 +256,8 @@ class Forecaster:
         if "ewma-gamma" in self.members:
             # A gamma is a distribution of its own: it speaks before anything could be calibrated. It comes first.
             calibrated[:, 0] = np.where(np.isnan(calibrated[:, 0]), raw[:, 0], calibrated[:, 0])
+        if EMPIRICAL in self.members:
+            calibrated[:, self.members.index(EMPIRICAL)] = raw[:, self.members.index(EMPIRICAL)]
         return np.clip(calibrated, 0.0, cap[:, None])
 
     def _with_prior(self, mixed: FloatArray, scene: Scene, cap: FloatArray) -> FloatArray:

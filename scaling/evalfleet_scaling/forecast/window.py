@@ -87,16 +87,6 @@ def trailing_max_new(sums: FloatArray, first: int, width: int) -> FloatArray:
     return np.maximum(0.0, np.maximum(backward[:count], forward[width - 1 : width - 1 + count]))
 
 
-def trailing_quantile_new(sums: FloatArray, first: int, width: int, level: float) -> FloatArray:
-    """Empirical quantile of the last `width` entries at every index from `first`; NaN entries are left out.
-
-    Interpolated rank a(k+1), the largest entry when that rank is above k; NaN while fewer than 2 are known.
-    """
-    known = np.concatenate([[0], np.cumsum(~np.isnan(sums))])
-    entries = sums[~np.isnan(sums)]
-    return rolling_rank(entries, known[first + 1 :], width, level)
-
-
 def rolling_rank(entries: FloatArray, ends: np.ndarray, width: int, level: float) -> FloatArray:
     """Quantile of the last `width` of `entries[:end]` for every `end` (not decreasing), shape (ends,).
 
