@@ -106,13 +106,15 @@ def test_a_small_benchmark_has_the_promised_columns_and_reads_as_tables(tmp_path
     names = [name for name, _ in series_groups(tmp_path, Size((0,), 1, None))]
     assert names[0] == tmp_path.name
     assert len(names) == 7
-    rows = forecast_rows(tmp_path, Size((0,), 0.5, None), lambda _: None)
+    rows = [row for part in forecast_rows(tmp_path, Size((0,), 0.5, None), lambda _: None) for row in part]
     wanted = {"series", "horizonSeconds", "model", "quantile", "wql", "coverage", "worstDayCoverage", "n"}
     assert all(wanted <= set(row) for row in rows)
     assert {row["horizonSeconds"] for row in rows} == {300, 900}
     page = markdown(rows)
     assert "Within 1.1 x of the best member in hindsight" in page
     assert "| ensemble |" in page
+    assert "better than every baseline as published" in page
+    assert "better than every baseline, tuned ones included" in page
 
 
 def test_rows_count_all_seeds_together() -> None:

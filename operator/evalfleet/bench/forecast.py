@@ -4,7 +4,6 @@ Prequential: each forecast is made from what was known at its minute and scored 
 come from EVALFLEET_DATA; synthetic families run with five seeds, whose days are bootstrapped together.
 """
 
-import importlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from evalfleet_scaling.forecast.baselines import FACTORIES
 from evalfleet_scaling.forecast.forecaster import MEMBERS, Forecaster
-from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, MemberFactory, Series, replay
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series, replay
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.score import Sample, sample, score, scored_from
 from evalfleet_scaling.forecast.synthetic import FAMILIES
@@ -49,13 +49,11 @@ class Run:
     cpu_seconds: dict[str, float]
 
 
-def forecast_rows(folder: Path | None, size: Size, tell: Tell) -> list[Row]:
-    """Rows of every series: real traces below `folder` first, then the synthetic families."""
-    rows: list[Row] = []
+def forecast_rows(folder: Path | None, size: Size, tell: Tell) -> Iterator[list[Row]]:
+    """Rows of one series after the other: real traces below `folder` first, then the synthetic families."""
     for name, group in series_groups(folder, size):
         tell(f"{name}: {len(group)} x {len(group[0]) / MINUTES_PER_DAY:.1f} days")
-        rows += score_rows(name, [replay_all(series) for series in group])
-    return rows
+        yield score_rows(name, [replay_all(series) for series in group])
 
 
 def series_groups(folder: Path | None, size: Size) -> Iterator[tuple[str, list[Series]]]:
@@ -83,31 +81,11 @@ def replay_all(series: Series) -> Run:
     members = np.concatenate([part.members for part in parts])
     forecasts = {ENSEMBLE: np.concatenate([part.mixed for part in parts])}
     forecasts |= {name: members[:, index] for index, name in enumerate(MEMBERS)}
-    for name, factory in baselines().items():
+    for name, factory in FACTORIES.items():
         began = time.process_time()
         forecasts[name] = replay(factory, series, HORIZONS, LEVELS)
         cpu[name] = time.process_time() - began
     return Run(series, forecasts, cpu)
-
-
-def baselines() -> dict[str, MemberFactory]:
-    """Forecasters of other systems, tuned; none where that part is not installed."""
-    try:
-        module = importlib.import_module("evalfleet_scaling.forecast.baselines")
-    except ModuleNotFoundError:
-        return {}
-    factories: dict[str, MemberFactory] = module.FACTORIES
-    return factories
-
-
-def decision_rows(quick: bool) -> list[Row]:
-    """Rows of the decision replay; none where that part is not installed."""
-    try:
-        module = importlib.import_module("evalfleet.bench.forecast_decision")
-    except ModuleNotFoundError:
-        return []
-    rows: list[Row] = module.rows(quick)
-    return rows
 
 
 def score_rows(name: str, runs: list[Run]) -> list[Row]:

@@ -2,9 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from evalfleet.cli import bench_forecast_decision
 
 
 class Form(StrEnum):
@@ -15,8 +17,9 @@ class Form(StrEnum):
 
 
 def register(bench: typer.Typer) -> None:
-    """Add the command to the `bench` group."""
+    """Add the commands to the `bench` group."""
     bench.command("forecast")(forecast)
+    bench_forecast_decision.register(bench)
 
 
 def forecast(
@@ -43,12 +46,13 @@ def forecast(
 
     size = tables.QUICK if quick else tables.FULL
     tell(f"traces below {folder}" if folder else "synthetic series alone (set EVALFLEET_DATA for public traces)")
-    rows = tables.forecast_rows(folder, size, tell)
-    tell("decision replay")
-    rows += tables.decision_rows(quick)
+    rows: list[dict[str, Any]] = []
     content = {"benchmark": "forecast", "quick": quick, "seeds": list(size.seeds), "rows": rows}
-    if results is not None:
-        results.mkdir(parents=True, exist_ok=True)
-        (results / "forecast.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        (results / "forecast.md").write_text(markdown(rows), encoding="utf-8")
+    for part in tables.forecast_rows(folder, size, tell):
+        rows += part
+        if results is not None:
+            # After every series: a long run that is stopped keeps what it has.
+            results.mkdir(parents=True, exist_ok=True)
+            (results / "forecast.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            (results / "forecast.md").write_text(markdown(rows), encoding="utf-8")
     typer.echo(json.dumps(content, indent=1) if output is Form.JSON else markdown(rows))
