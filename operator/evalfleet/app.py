@@ -18,10 +18,10 @@ from evalfleet.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
 from evalfleet.progress import pull
-from evalfleet.reconcile.fleet.simple import decide_simple
 from evalfleet.resources import CHILDREN, WATCHED, api_version, collection_path
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry, serve
+from evalfleet_scaling.fleet import decide_fleet
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Operator:
         self.kube = kube
         self.settings = settings
         self.telemetry = Telemetry(__version__)
-        self.controller = Controller(kube, settings, self.telemetry, decide_simple)
+        self.controller = Controller(kube, settings, self.telemetry, decide_fleet)
         self.leading = not settings.leader_election
         self._elector = self._candidate() if settings.leader_election else None
         self._watcher: Watcher | None = None

@@ -2,12 +2,15 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from evalfleet import conditions as cond
 from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
+from evalfleet.adapters.spend import SpendBook
+from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.cache import Cache, Key, key_of
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
@@ -15,20 +18,30 @@ from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.observe import Memory, Observer
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.terminal import stamp
+from evalfleet.reconcile.evaluationjob.world import FleetVerdict
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.reconcile import Decide, reconcile
-from evalfleet.reconcile.fleet.status import policy_status
+from evalfleet.reconcile.fleet.pools import currency
+from evalfleet.reconcile.fleet.reconcile import Decide, Outcome, reconcile
+from evalfleet.reconcile.fleet.seen import PoolsSeen
+from evalfleet.reconcile.fleet.spend import account, job_money
+from evalfleet.reconcile.fleet.status import policy_status, refused_status
 from evalfleet.reconcile.fleet.world import World as FleetWorld
 from evalfleet.reconcile.steps import Action, Create, Delete
 from evalfleet.resources import collection_path, object_path
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
 from evalfleet.workqueue import WorkQueue
+from evalfleet_scaling.memory import FleetMemory
+from evalfleet_scaling.spend import SpendLedger
+from evalfleet_scaling.spend_document import LedgerUnreadableError
 
 log = logging.getLogger(__name__)
 
 FLEET_TICK_SECONDS = 1.0
 PROGRESS_WRITE_SECONDS = 10.0
+PROBLEM_SECONDS = 30.0
+StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
+"""From the status as read and the generation to the new status."""
 REFUSED = frozenset({400, 403, 422})
 """Answers that mean: this object as it is, not: the API server has a bad moment."""
 
@@ -46,6 +59,7 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.events = EventRecorder(kube, "evalfleet", settings.identity)
         self._started: dict[Key, float] = {}
+        self.spend = SpendBook(kube, settings.namespace)
         self._decide_fleet = decide_fleet
         self._written: dict[Key, float] = {}
 
@@ -129,19 +143,61 @@ class Controller:
     async def _reconcile_fleet(self, key: Key) -> None:
         now = self.kube.clock.now()
         worlds = self._jobs_of(key, now)
-        world = FleetWorld(now, self.observer.policy(key.namespace, key.name), worlds)
+        policy, problem = self.observer.policy(key.namespace, key.name)
+        try:
+            ledger = await self._settle(key, policy, worlds, now)
+        except LedgerUnreadableError as error:  # deciding without it could spend what a limit forbids
+            problem = problem or str(error)
+        if problem:
+            await self._write_policy_status(key, lambda before, at: refused_status(before, at, problem, now))
+            self.queue.add_after(key, PROBLEM_SECONDS)
+            return
+        memory, seen = self.memory.fleets.get(key, (FleetMemory(), PoolsSeen()))
+        world = FleetWorld(now, policy, worlds, memory, seen, ledger)
         outcome = reconcile(world, self._decide_fleet)
         refused = await self._apply_each(outcome.actions)
-        for uid, verdict in outcome.verdicts.items():
-            if self.memory.verdicts.get(uid) != verdict:
-                self.memory.verdicts[uid] = verdict
-                self.queue.add(Key("EvaluationJob", worlds[uid].identity.namespace, worlds[uid].identity.name))
-        if world.policy is not None:
-            await self._write_policy_status(key, world, outcome.decision.reason, outcome.decision.message)
+        self._remember(key, world, outcome)
+        await self._write_policy_status(key, lambda before, at: policy_status(world, before, at, outcome))
         if refused is not None:
             raise refused
-        if outcome.verdicts:
+        if outcome.verdicts or ledger.open:
             self.queue.add_after(key, FLEET_TICK_SECONDS)
+
+    async def _settle(
+        self, key: Key, policy: ScalingPolicy | None, worlds: Mapping[str, JobWorld], now: datetime
+    ) -> SpendLedger:
+        """The policy's spend ledger up to now, written before anything is decided on it."""
+        before = await self.spend.read(key)
+        pods = self.observer.paid_pods(key.namespace, worlds, policy)
+        ledger = account(before, pods, frozenset(worlds), now)
+        await self.spend.keep(key, ledger, now.timestamp())
+        return ledger
+
+    def _remember(self, key: Key, world: FleetWorld, outcome: Outcome) -> None:
+        """What the next passes need; jobs whose verdict changed look again."""
+        self.memory.fleets[key] = (outcome.decision.memory, outcome.seen)
+        for uid, job in world.jobs.items():
+            self.memory.etas.pop(uid, None)
+            paid, told = self._paid(world, uid), self._told(uid, outcome.verdicts.get(uid))
+            if paid or told:
+                self.queue.add(Key("EvaluationJob", job.identity.namespace, job.identity.name))
+        self.memory.etas.update(outcome.etas)
+
+    def _paid(self, world: FleetWorld, uid: str) -> bool:
+        """Remember the cost of a run; whether the last of its workers was paid just now."""
+        before, now = self.memory.money.get(uid), job_money(world.ledger, uid, currency(world.policy))
+        if now is None:
+            return False
+        self.memory.money[uid] = now
+        return before is not None and before.per_hour > 0 and now.per_hour == 0
+
+    def _told(self, uid: str, verdict: FleetVerdict | None) -> bool:
+        """Remember the Fleet's words about a job; whether they are others than before, times left aside."""
+        if verdict is None:
+            return False
+        before = self.memory.verdicts.get(uid)
+        self.memory.verdicts[uid] = verdict
+        return before is None or replace(before, message="") != replace(verdict, message="")
 
     def _jobs_of(self, policy: Key, now: datetime) -> dict[str, JobWorld]:
         worlds: dict[str, JobWorld] = {}
@@ -206,6 +262,8 @@ class Controller:
         conditions = cond.merge(before.get("conditions") or [], stated, world.generation, stamp(world.now))
         after = {**before, **members, "conditions": conditions}
         if not self._worth_writing(key, before, after):
+            if before != after:
+                self.queue.add_after(key, PROGRESS_WRITE_SECONDS)
             return
         patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
         self.telemetry.status_writes.inc()
@@ -233,15 +291,18 @@ class Controller:
                 bad = condition.type == "Failed" or (condition.type == "OnTime" and condition.status == "False")
                 await self.events.post(body, "Warning" if bad else "Normal", condition.reason, condition.message)
 
-    async def _write_policy_status(self, key: Key, world: FleetWorld, reason: str, message: str) -> None:
+    async def _write_policy_status(
+        self, key: Key, status_of: Callable[[Mapping[str, Any], int], dict[str, Any]]
+    ) -> None:
         body = self.cache.get(key)
         if body is None:
             return
         before = dict(body.get("status") or {})
-        after = policy_status(world, before, int(body["metadata"].get("generation") or 0), (reason, message))
-        if before != after:
+        after = status_of(before, int(body["metadata"].get("generation") or 0))
+        if self._worth_writing(key, before, after):
             patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
             self.telemetry.status_writes.inc()
+            self._written[key] = time.monotonic()
             self.cache.put("ScalingPolicy", patched)
 
 

@@ -98,7 +98,7 @@ class Command:
         name: name of the Job.
         environment: extra variables.
         labels: extra labels of Job and pod.
-        annotations: extra annotations of the Job.
+        annotations: extra annotations of Job and pod.
     """
 
     role: str
@@ -157,7 +157,7 @@ def _job(owner: Identity, shape: PodShape, command: Command, backoff_limit: int,
             "template": {
                 "metadata": {
                     "labels": {**MANAGED, LABEL_RUN: owner.uid, **labels},
-                    "annotations": {"sidecar.istio.io/inject": "false"},
+                    "annotations": {"sidecar.istio.io/inject": "false", **command.annotations},
                 },
                 "spec": _pod_spec(owner, shape, command, pool),
             },

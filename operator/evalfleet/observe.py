@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from evalfleet.api.evaluationjob import EvaluationJob
@@ -19,8 +20,12 @@ from evalfleet.manifests import (
     Identity,
 )
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict, Money, WorkerView, World
+from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, WorkerView, World
+from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
+from evalfleet.reconcile.fleet.seen import PoolsSeen
+from evalfleet.reconcile.fleet.spend import PaidPod, paid_pod
 from evalfleet.settings import Settings
+from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress
 
 Object = Mapping[str, Any]
@@ -37,6 +42,8 @@ class Memory:
         generations: highest generation created, by (EvaluationJob uid, slot).
         preempted: pods seen taken away, by EvaluationJob uid.
         money: cost by EvaluationJob uid.
+        etas: when it will be done, by EvaluationJob uid.
+        fleets: what the last decision of a policy passed on, and what its pools showed.
     """
 
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -44,6 +51,8 @@ class Memory:
     generations: dict[tuple[str, int], int] = field(default_factory=dict)
     preempted: dict[str, set[str]] = field(default_factory=dict)
     money: dict[str, Money] = field(default_factory=dict)
+    etas: dict[str, Eta] = field(default_factory=dict)
+    fleets: dict[Key, tuple[FleetMemory, PoolsSeen]] = field(default_factory=dict)
 
 
 @dataclass
@@ -61,9 +70,9 @@ class Observer:
             return None
         job, problem = _parsed(body)
         policy_name = (body.get("spec") or {}).get("policyName")
-        policy = self.policy(key.namespace, policy_name or DEFAULT_POLICY)
+        policy, policy_problem = self.policy(key.namespace, policy_name or DEFAULT_POLICY)
         uid = str(body["metadata"]["uid"])
-        jobs = [item for item in self.cache.of_kind("Job", key.namespace) if _labels(item).get(LABEL_RUN) == uid]
+        jobs = [item for item in self.cache.of_kind("Job", key.namespace) if _owner(item) == uid]
         pods = [item for item in self.cache.of_kind("Pod", key.namespace) if _labels(item).get(LABEL_RUN) == uid]
         finish, attempt = _finish(jobs, pods)
         preempted = self.memory.preempted.setdefault(uid, set())
@@ -79,7 +88,7 @@ class Observer:
             deleting=bool(body["metadata"].get("deletionTimestamp")),
             status=body.get("status") or {},
             policy=policy,
-            policy_missing=bool(policy_name) and policy is None,
+            policy_missing=bool(policy_name) and policy is None and not policy_problem,
             plan=_plan(jobs, pods),
             finish=finish,
             finish_attempt=attempt,
@@ -87,21 +96,37 @@ class Observer:
             fleet=self.memory.verdicts.get(uid),
             settings=self.settings,
             money=self.memory.money.get(uid),
+            eta=self.memory.etas.get(uid),
+            policy_problem=policy_problem,
             extra={
                 "preemptions": len(preempted),
                 "generations": {s: g for (owner, s), g in self.memory.generations.items() if owner == uid},
             },
         )
 
-    def policy(self, namespace: str, name: str) -> ScalingPolicy | None:
-        """A policy, None when it is absent or invalid."""
+    def policy(self, namespace: str, name: str) -> tuple[ScalingPolicy | None, str]:
+        """A policy, or None when it is absent or, with the reason, when it cannot be read."""
         body = self.cache.get(Key("ScalingPolicy", namespace, name))
         if body is None:
-            return None
+            return None, ""
+        document = {key: body[key] for key in ("apiVersion", "kind", "spec") if key in body}
+        metadata = {key: body["metadata"][key] for key in ("name", "namespace")}
         try:
-            return ScalingPolicy.model_validate({**body, "status": None})
-        except ValueError:
-            return None
+            return ScalingPolicy.model_validate({**document, "metadata": metadata}), ""
+        except ValueError as error:
+            return None, " ".join(str(error).split())[:500]
+
+    def paid_pods(self, namespace: str, jobs: Mapping[str, World], policy: ScalingPolicy | None) -> list[PaidPod]:
+        """The worker pods of a policy's jobs as the bill sees them; each carries the price it was started at."""
+        on_demand = on_demand_price(node_pools(policy))
+        found = []
+        for pod in self.cache.of_kind("Pod", namespace):
+            run = _labels(pod).get(LABEL_RUN, "")
+            price = (pod["metadata"].get("annotations") or {}).get(ANNOTATION_PRICE)
+            if _role(pod) == "work" and run in jobs and price is not None:
+                prices = (Decimal(price), on_demand)
+                found.append(paid_pod(pod, run, _labels(pod).get(LABEL_POOL, ""), prices))
+        return found
 
     def policy_key(self, body: Object) -> Key:
         """The policy that an EvaluationJob uses; the namespace's implicit one has the same key."""
@@ -110,8 +135,7 @@ class Observer:
 
     def _worker(self, job: Object, pods: Iterable[Object]) -> WorkerView:
         name = str(job["metadata"]["name"])
-        own = [pod for pod in pods if _labels(pod).get("batch.kubernetes.io/job-name") == name]
-        child = child_of({**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}, own)
+        child = child_of({**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}, _pods_of(job, pods))
         uid = str(child.pod["metadata"]["uid"]) if child.pod is not None else ""
         labels = _labels(job)
         return WorkerView(
@@ -140,7 +164,7 @@ def _parsed(body: Object) -> tuple[EvaluationJob | None, str]:
 
 def _plan(jobs: Iterable[Object], pods: Iterable[Object]) -> Any:
     job = next((item for item in jobs if _role(item) == "plan"), None)
-    return child_of(job, [pod for pod in pods if _role(pod) == "plan"])
+    return child_of(job, _pods_of(job, pods)) if job is not None else MISSING
 
 
 def _finish(jobs: Iterable[Object], pods: Iterable[Object]) -> tuple[Any, int]:
@@ -148,13 +172,21 @@ def _finish(jobs: Iterable[Object], pods: Iterable[Object]) -> tuple[Any, int]:
     if not finishes:
         return MISSING, 0
     newest = finishes[-1]
-    name = str(newest["metadata"]["name"])
-    own = [pod for pod in pods if _labels(pod).get("batch.kubernetes.io/job-name") == name]
-    return child_of(newest, own), _attempt(newest)
+    return child_of(newest, _pods_of(newest, pods)), _attempt(newest)
 
 
 def _attempt(job: Object) -> int:
     return int(str(job["metadata"]["name"]).rsplit("-", 1)[-1])
+
+
+def _pods_of(job: Object, pods: Iterable[Object]) -> list[Object]:
+    return [pod for pod in pods if _owner(pod) == job["metadata"]["uid"]]
+
+
+def _owner(body: Object) -> str:
+    """Uid of the controlling owner. Labels can be anybody's; who owns an object is kept by the API server."""
+    owners = body["metadata"].get("ownerReferences") or []
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 def _labels(body: Object) -> Mapping[str, str]:

@@ -3,18 +3,19 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, reported, worker, world
+from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, progress, reported, worker, world
 
 from evalfleet.conditions import Condition
 from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.reconcile import decide
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
+from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, World
 from evalfleet.reconcile.steps import Create, Delete, Step
 from evalfleet.settings import Settings
-from evalfleet_worker.protocol import Progress
 
 FINISH_REPORT: dict[str, Any] = {
     "runId": "uid-1",
@@ -57,13 +58,8 @@ REFUSALS: dict[str, tuple[World, str, bool]] = {
         False,
     ),
     "unsafe code with one key": (world(confirmRunUnsafeCode=True), "UnsafeCodeForbidden", False),
-    "a budget, not honoured yet": (world(budget={"maxCost": "5"}), "NotSupported", False),
-    "a queue wait, not honoured yet": (world(sla={"queueWaitSeconds": 60}), "NotSupported", False),
-    "a money limit, not honoured yet": (
-        world({"policy": policy(limits={"maxCostPerDay": "100"})}),
-        "NotSupported",
-        False,
-    ),
+    "a queue of Kueue, not honoured yet": (world({"policy": policy(queueName="team")}), "NotSupported", False),
+    "a policy that cannot be read": (world({"policy_problem": "pools: Field required"}), "PolicyInvalid", False),
     "a foreign image": (
         world({"policy": policy(security={"allowedImages": ["ours/"]})}, worker={"image": "theirs/x"}),
         "ImageForbidden",
@@ -149,10 +145,6 @@ def test_the_fleets_refusal_is_repeated_in_its_words() -> None:
     assert stated(step, "Ready").message == "all pools are used"
 
 
-def progress(done: int, rate: float = 10.0) -> Progress:
-    return Progress("uid-1", "w", "Scoring", 10, done, 100, done * 10, rate, 0.0)
-
-
 def test_progress_never_goes_back_nor_beyond_the_plan() -> None:
     status = {**planned()["status"], "progress": {"unitsDone": 6}}
     for told, shown in ((3, 6), (8, 8)):
@@ -163,9 +155,44 @@ def test_progress_never_goes_back_nor_beyond_the_plan() -> None:
 
 
 def test_a_deadline_at_risk_is_said_before_it_has_passed() -> None:
-    soon = {"deadlineTime": (NOW + timedelta(seconds=5)).isoformat()}
-    step = decide(world(planned(workers=(worker(progress=progress(1, rate=1.0)),)), sla=soon))
-    assert says(step, "OnTime") == ("False", "DeadlineAtRisk")
+    deadline = {"deadlineTime": (NOW + timedelta(seconds=60)).isoformat()}
+    for late, said in ((0, ("True", "OnTime")), (1, ("False", "DeadlineAtRisk"))):
+        end = NOW + timedelta(seconds=60 + late)
+        step = decide(world(planned(workers=(worker(),), eta=Eta(NOW, end, end, 0.5)), sla=deadline))
+        assert says(step, "OnTime") == said
+
+
+def test_a_deadline_that_has_passed_is_missed_even_where_the_end_cannot_be_foreseen() -> None:
+    passed = {"deadlineTime": (NOW - timedelta(seconds=1)).isoformat()}
+    assert says(decide(world(planned(), sla=passed)), "OnTime") == ("False", "DeadlineMissed")
+
+
+def test_time_in_suspension_moves_the_deadline() -> None:
+    conditions = [{**condition("Suspended"), "lastTransitionTime": (NOW - timedelta(seconds=30)).isoformat()}]
+    status = {**planned()["status"], "conditions": [condition("Planned"), *conditions], "time": {"suspendedSeconds": 5}}
+    place = world(planned(status=status), sla={"completionSeconds": 100})
+    assert deadline_of(place) == place.created + timedelta(seconds=100 + 5 + 30)
+    assert decide(place).status["time"]["suspendedSeconds"] == 35
+
+
+def test_cost_is_shown_with_what_the_rest_will_cost() -> None:
+    money = Money(Decimal("1.5"), Decimal("4.5"), Decimal(2), "EUR")
+    eta = Eta(NOW, NOW + timedelta(minutes=30), NOW, None)
+    status = decide(world(planned(workers=(worker(),), money=money, eta=eta))).status
+    shown = {"spent": "1.5000", "onDemandEquivalent": "4.5000", "currency": "EUR", "projected": "2.5000"}
+    assert status["cost"] == shown
+
+
+def test_a_refusal_that_a_person_must_mend_is_stalled_and_one_that_waits_is_not() -> None:
+    for reason, stalled in (("DeadlineInfeasible", True), ("WaitingForAdmission", False)):
+        step = decide(world(planned(fleet=FleetVerdict(False, 0, reason, "words"))))
+        assert says(step, "Admitted") == ("False", reason)
+        assert any(c.type == "Stalled" for c in step.conditions) is stalled
+
+
+def test_a_promise_without_guarantee_is_remembered_in_the_condition() -> None:
+    verdict = FleetVerdict(True, 1, "Running", "1 spot worker", best_effort=True)
+    assert says(decide(world(planned(fleet=verdict))), "Admitted") == ("True", "BestEffort")
 
 
 def test_a_fatal_worker_fails_the_job_and_a_retryable_one_does_not_before_the_limit() -> None:

@@ -1,21 +1,27 @@
 """Which workers, where: spot first, replaced when reclaimed, within quotas, victims when there are too many."""
 
+import re
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
-from operator_worlds import NOW, disrupted_pod, planned, policy, pool, worker, world
+import pytest
+from operator_worlds import NOW, disrupted_pod, planned, policy, pool, progress, worker, world
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
+from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS
 from evalfleet.reconcile.fleet.reconcile import Outcome, reconcile
-from evalfleet.reconcile.fleet.simple import decide_simple
-from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.fleet.world import World, ask
 from evalfleet.reconcile.steps import Create, Delete
+from evalfleet_scaling.fleet import decide_fleet
+from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 
 
 def outcome(*jobs: JobWorld, by: ScalingPolicy | None = None) -> Outcome:
     named = {f"uid-{number}": job for number, job in enumerate(jobs, start=1)}
-    return reconcile(World(NOW, by or policy(), named), decide_simple)
+    return reconcile(World(NOW, by or policy(), named), decide_fleet)
 
 
 def starts(found: Outcome) -> list[tuple[str, str]]:
@@ -27,10 +33,69 @@ def stops(found: Outcome) -> list[str]:
     return [action.name for action in found.actions if isinstance(action, Delete)]
 
 
-def test_spot_is_filled_first_and_on_demand_takes_the_rest() -> None:
-    by = policy(pool("spot", maxWorkers=2), pool("steady", "OnDemand"))
-    found = starts(outcome(world(planned(), maxWorkers=3), by=by))
-    assert found == [("job-w0-1", "spot"), ("job-w1-1", "spot"), ("job-w2-1", "steady")]
+SPOT_AND_STEADY = policy(pool("spot", maxWorkers=2), pool("steady", "OnDemand"))
+
+
+def test_without_a_deadline_a_job_takes_the_spot_there_is_and_pays_for_nothing_dearer() -> None:
+    found = starts(outcome(world(planned(), maxWorkers=3), by=SPOT_AND_STEADY))
+    assert found == [("job-w0-1", "spot"), ("job-w1-1", "spot")]
+
+
+def test_a_deadline_that_spot_alone_cannot_keep_starts_on_demand() -> None:
+    by = policy(pool("spot", maxWorkers=2), pool("steady", "OnDemand", expectedStartupSeconds=10))
+    found = outcome(world(planned(), maxWorkers=3, sla={"completionSeconds": 200}), by=by)
+    assert found.verdicts["uid-1"].admitted
+    assert "steady" in [name for _, name in starts(found)]
+
+
+def test_an_impossible_deadline_is_refused_and_the_named_one_is_accepted() -> None:
+    found = outcome(world(planned(), maxWorkers=2, sla={"completionSeconds": 180}), by=SPOT_AND_STEADY)
+    verdict = found.verdicts["uid-1"]
+    assert (verdict.admitted, verdict.reason, starts(found)) == (False, "DeadlineInfeasible", [])
+    (named,) = re.findall(r"set sla.deadlineTime to (\S+) or later", verdict.message)
+    again = outcome(world(planned(), maxWorkers=2, sla={"deadlineTime": named}), by=SPOT_AND_STEADY)
+    assert again.verdicts["uid-1"].admitted
+
+
+def test_an_impossible_deadline_is_run_anyway_when_asked_and_promises_nothing() -> None:
+    sla = {"completionSeconds": 180, "onInfeasible": "RunAnyway"}
+    verdict = outcome(world(planned(), maxWorkers=2, sla=sla), by=SPOT_AND_STEADY).verdicts["uid-1"]
+    assert (verdict.admitted, verdict.best_effort) == (True, True)
+
+
+def test_the_finish_step_is_part_of_the_deadline() -> None:
+    job = world(planned(), sla={"deadlineTime": (NOW + timedelta(hours=2)).isoformat()})
+    (core,) = ask(World(NOW, SPOT_AND_STEADY, {"uid-1": job})).snapshot.jobs
+    assert core.deadline_seconds == (NOW + timedelta(hours=2)).timestamp() - FINISH_SECONDS
+
+
+def test_a_budget_that_is_spent_starts_nobody() -> None:
+    ledger = SpendLedger(runs={"uid-1": Total(price_milliseconds=Decimal(5) * HOUR_MS)})
+    job = world(planned(), budget={"maxCost": "5.00"})
+    found = reconcile(World(NOW, SPOT_AND_STEADY, {"uid-1": job}, ledger=ledger), decide_fleet)
+    assert (starts(found), found.verdicts["uid-1"].reason) == ([], "BudgetExhausted")
+
+
+def test_money_of_the_policy_that_is_spent_today_starts_nobody_until_tomorrow() -> None:
+    by = policy(limits={"maxCostPerDay": "10.00"})
+    spent = {"2026-01-01": Total(price_milliseconds=Decimal(10) * HOUR_MS)}
+    job = {"uid-1": world(planned())}
+    assert starts(reconcile(World(NOW, by, job, ledger=SpendLedger(days=spent)), decide_fleet)) == []
+    tomorrow = reconcile(World(NOW + timedelta(days=1), by, job, ledger=SpendLedger(days=spent)), decide_fleet)
+    assert len(starts(tomorrow)) == 4
+
+
+def test_a_slower_worker_than_planned_means_more_work_left() -> None:
+    slow = worker(0, progress=progress(5, rate=0.1, requests=50))
+    (core,) = ask(World(NOW, None, {"uid-1": world(planned(workers=(slow,)))})).snapshot.jobs
+    assert core.work_left_gpu_seconds == pytest.approx(500 * 1.05)
+
+
+def test_an_absurd_job_is_refused_alone() -> None:
+    absurd = world(planned(status={**planned()["status"], "plan": {"units": 10, "gpuSeconds": float("nan")}}))
+    found = outcome(absurd, world(planned(), maxWorkers=1))
+    assert (found.verdicts["uid-1"].admitted, found.verdicts["uid-1"].reason) == (False, "InvalidSpec")
+    assert found.verdicts["uid-2"].admitted
 
 
 def test_a_reclaimed_worker_is_removed_and_its_slot_filled_by_the_next_generation() -> None:
@@ -63,8 +128,8 @@ def test_a_generation_that_was_used_is_never_used_again() -> None:
 def test_the_last_in_line_waits_for_quota_in_words() -> None:
     by = policy(pool("spot", maxWorkers=1))
     found = outcome(world(planned(), priority=0), world(planned(), priority=5), by=by)
-    assert found.verdicts["uid-2"].admitted
-    assert (found.verdicts["uid-1"].admitted, found.verdicts["uid-1"].reason) == (False, "WaitingForQuota")
+    assert found.verdicts["uid-2"].desired == 1
+    assert (found.verdicts["uid-1"].desired, found.verdicts["uid-1"].reason) == (0, "WaitingForQuota")
 
 
 def test_the_policys_limit_holds_over_all_pools() -> None:
@@ -88,5 +153,5 @@ def test_an_unparsable_job_does_not_disturb_the_others() -> None:
 
 
 def test_without_a_policy_any_gpu_node_serves() -> None:
-    found = reconcile(World(NOW, None, {"uid-1": world(planned(), maxWorkers=1)}), decide_simple)
+    found = reconcile(World(NOW, None, {"uid-1": world(planned(), maxWorkers=1)}), decide_fleet)
     assert starts(found) == [("job-w0-1", "default")]

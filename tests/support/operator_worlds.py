@@ -11,6 +11,7 @@ from evalfleet.manifests import Identity
 from evalfleet.reconcile.children import MISSING, Child, Phase
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, WorkerView, World
 from evalfleet.settings import Settings
+from evalfleet_worker.protocol import Progress
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 API = {"apiVersion": "evalfleet.io/v1alpha1"}
@@ -129,3 +130,8 @@ def worker(slot: int = 0, phase: Phase = Phase.RUNNING, pool_name: str = "spot",
 def disrupted_pod() -> dict[str, Any]:
     """A pod that is being taken away."""
     return {"metadata": {"name": "p", "uid": "p"}, "status": {"conditions": [condition("DisruptionTarget")]}}
+
+
+def progress(done: int, rate: float = 10.0, requests: int | None = None) -> Progress:
+    """What a worker answers about a run of ten units and a hundred requests."""
+    return Progress("uid-1", "w", "Scoring", 10, done, 100, done * 10 if requests is None else requests, rate, 0.0)

@@ -132,6 +132,8 @@ class TimeStatus(WireModel):
 
     queue_seconds: Count | None = None
     """queueSeconds from creation to admission."""
+    suspended_seconds: Count | None = None
+    """suspendedSeconds up to the last resumption."""
     provisioning_seconds: Count | None = None
     """provisioningSeconds that workers waited for nodes, summed."""
     model_load_seconds: Count | None = None
@@ -183,6 +185,8 @@ class EvaluationJobStatus(WireModel):
     """observedGeneration of the spec that the status speaks of; -1 before the operator has seen it."""
     start_time: Time | None = None
     """startTime: when the job was accepted."""
+    deadline_time: Time | None = None
+    """deadlineTime that holds: the job's, or counted from creation without suspended time."""
     plan: PlanStatus | None = None
     """plan: the size of the evaluation."""
     progress: ProgressStatus | None = None

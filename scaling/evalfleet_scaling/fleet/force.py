@@ -58,8 +58,10 @@ def _bridges(fleet: Fleet, accepted: Accepted, wanted: Slots) -> IntArray:
 
 
 def _can_use_spot(fleet: Fleet) -> BoolArray:
+    """[J] where waiting for spot makes sense: there is some for the job, and it is cheaper."""
     pools = fleet.pools
-    usable = pools.is_spot & (pools.max_workers > 0)
+    cost = pools.price / pools.throughput
+    usable = pools.is_spot & (pools.max_workers > 0) & (cost < cost[pools.fallback])
     if fleet.jobs.allowed is None:
         return np.full(len(fleet.jobs.work), bool(usable.any()))
     result: BoolArray = np.any(fleet.jobs.allowed & usable[None, :], axis=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
 from evalfleet.api.scalingpolicy import Security
 from evalfleet.conditions import false, true
+from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Step
@@ -39,8 +40,18 @@ def accept(world: World) -> Step:
     message = "the object and its references are in order"
     return Step(
         conditions=(true("Accepted", "Accepted", message), *waiting("Accepted", "accepted; planning comes next")),
-        status={"startTime": start, "observedGeneration": world.generation},
+        status={"startTime": start, "observedGeneration": world.generation, **_deadline(world)},
     )
+
+
+def _deadline(world: World) -> dict[str, object]:
+    """The deadline however it was declared; an edit that removes it removes it here too. It moves while suspended."""
+    deadline = deadline_of(world)
+    if deadline is None:
+        return {"deadlineTime": None} if world.status.get("deadlineTime") else {}
+    if world.job is None or world.job.spec.suspend:
+        return {}
+    return {"deadlineTime": stamp(deadline)}
 
 
 def store_uri(world: World) -> str | None:
@@ -77,6 +88,13 @@ def _policy_exists(world: World, job: EvaluationJob) -> Refusal | None:
         f"ScalingPolicy {job.spec.policy_name!r} does not exist in namespace {world.identity.namespace}: create it"
     )
     return Refusal("PolicyNotFound", message, final=False)
+
+
+def _policy_is_readable(world: World, job: EvaluationJob) -> Refusal | None:
+    if not world.policy_problem:
+        return None
+    name = job.spec.policy_name or "default"
+    return Refusal("PolicyInvalid", f"ScalingPolicy {name!r} cannot be read: {world.policy_problem}", final=False)
 
 
 def _has_store(world: World, job: EvaluationJob) -> Refusal | None:
@@ -143,23 +161,13 @@ def _supported(world: World, job: EvaluationJob) -> Refusal | None:
 
 
 def _unsupported(world: World, job: EvaluationJob) -> dict[str, bool]:
-    sla, policy = job.spec.sla, world.policy.spec if world.policy is not None else None
-    limits = policy.limits if policy is not None else None
-    return {
-        "spec.budget": job.spec.budget is not None,
-        "spec.sla.queueWaitSeconds": sla is not None and sla.queue_wait_seconds is not None,
-        "spec.sla.onInfeasible": sla is not None and sla.on_infeasible is not None,
-        "limits.maxCostPerHour, Day or Month of the policy": limits is not None
-        and (limits.max_cost_per_hour or limits.max_cost_per_day or limits.max_cost_per_month) is not None,
-        "strategy of the policy": policy is not None and policy.strategy != "ElasticAuto",
-        "scaleUp or scaleDown of the policy": policy is not None
-        and (policy.scale_up is not None or policy.scale_down is not None),
-        "queueName of the policy": policy is not None and policy.queue_name is not None,
-    }
+    policy = world.policy.spec if world.policy is not None else None
+    return {"queueName of the policy": policy is not None and policy.queue_name is not None}
 
 
 CHECKS: tuple[Check, ...] = (
     _policy_exists,
+    _policy_is_readable,
     _supported,
     _has_store,
     _reachable,

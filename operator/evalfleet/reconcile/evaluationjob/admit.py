@@ -3,9 +3,12 @@
 from evalfleet.conditions import false, true, unknown
 from evalfleet.reconcile.evaluationjob.counts import worker_counts
 from evalfleet.reconcile.evaluationjob.run import all_scored
-from evalfleet.reconcile.evaluationjob.terminal import waiting
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.evaluationjob.terminal import NEEDS_A_PERSON, waiting
+from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
 from evalfleet.reconcile.steps import Step
+
+BEST_EFFORT = "BestEffort"
+"""Reason of Admitted for a job whose deadline nothing guarantees; read back by the next decision."""
 
 
 def suspend(world: World) -> Step:
@@ -35,9 +38,23 @@ def admit(world: World) -> Step:
         message = "the fleet has not decided yet"
         return Step((unknown("Admitted", "Deciding", message), *waiting("Deciding", message)), halt=True)
     if not world.fleet.admitted:
-        refused = false("Admitted", world.fleet.reason, world.fleet.message)
-        return Step((refused, *waiting(world.fleet.reason, world.fleet.message)), status=_workers(world), halt=True)
-    return Step((true("Admitted", world.fleet.reason, world.fleet.message),))
+        return _refused(world, world.fleet)
+    reason = BEST_EFFORT if world.fleet.best_effort else "Admitted"
+    return Step((true("Admitted", reason, world.fleet.message),), status=_queue_time(world))
+
+
+def _refused(world: World, verdict: FleetVerdict) -> Step:
+    words = (verdict.reason, verdict.message)
+    stalled = (true("Stalled", *words),) if verdict.reason in NEEDS_A_PERSON else ()
+    return Step((false("Admitted", *words), *waiting(*words), *stalled), status=_workers(world), halt=True)
+
+
+def _queue_time(world: World) -> dict[str, object]:
+    """Seconds from creation to the first admission."""
+    time = world.status.get("time") or {}
+    if "queueSeconds" in time:
+        return {}
+    return {"time": {**time, "queueSeconds": max(0, round((world.now - world.created).total_seconds()))}}
 
 
 def _workers(world: World) -> dict[str, object]:

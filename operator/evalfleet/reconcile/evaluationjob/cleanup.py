@@ -5,6 +5,8 @@ from typing import Any
 
 from evalfleet.conditions import ABNORMAL_TRUE, Condition, find, true
 from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.evaluationjob.cost import cost_status
+from evalfleet.reconcile.evaluationjob.deadline import suspended_seconds
 from evalfleet.reconcile.evaluationjob.terminal import failed, stamp
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Action, Delete, Step
@@ -25,7 +27,7 @@ def ended(world: World) -> Step:
         children.append(Delete("EvaluationJob", namespace, world.identity.name, world.identity.uid))
     wait = (due - world.now).total_seconds() if due is not None and due > world.now else None
     conditions, status = _same_for_this_generation(world)
-    return Step(conditions, status, tuple(children), halt=True, requeue_seconds=wait)
+    return Step(conditions, {**status, **cost_status(world)}, tuple(children), halt=True, requeue_seconds=wait)
 
 
 def active_deadline(world: World) -> Step:
@@ -33,7 +35,8 @@ def active_deadline(world: World) -> Step:
     if world.job is None or world.job.spec.suspend:
         return Step()
     if world.is_true("Suspended"):
-        return Step(status={"startTime": stamp(world.now)}, requeue_seconds=0.0)
+        time = {**(world.status.get("time") or {}), "suspendedSeconds": round(suspended_seconds(world))}
+        return Step(status={"startTime": stamp(world.now), "time": time}, halt=True, requeue_seconds=0.0)
     seconds = world.job.spec.active_deadline_seconds
     start = parse_time(world.status.get("startTime"))
     if seconds is None or start is None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from evalfleet.manifests import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
+from evalfleet.reconcile.evaluationjob.cost import cost_status
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.pods import pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, succeeded, waiting
@@ -50,7 +51,10 @@ def _finished(world: World) -> Step:
         message = f"{report.units_left} units are still missing: workers continue"
         return Step(waiting("Scoring", message), actions=(again, *_reset(world)), halt=True, requeue_seconds=1.0)
     total = world.planned_units
-    status = {**report_status(report), "progress": {"percent": 100, "unitsTotal": total, "unitsDone": total}}
+    reported = report_status(report)
+    time = {**(world.status.get("time") or {}), **reported["time"]}
+    progress = {"percent": 100, "unitsTotal": total, "unitsDone": total}
+    status = {**reported, "time": time, "progress": progress, **cost_status(world)}
     if report.outcome != "Complete":
         message = "; ".join(report.messages) or f"{report.samples.failed} samples failed"
         return failed("SamplesFailed", message, world.now, status)

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
+from evalfleet.reconcile.evaluationjob.cost import cost_status
 from evalfleet.reconcile.evaluationjob.counts import count_failures, worker_counts
+from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.pods import waiting_words
-from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
+from evalfleet.reconcile.evaluationjob.terminal import NEEDS_A_PERSON, failed, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
@@ -26,9 +27,17 @@ def run(world: World) -> Step:
         return dead
     progress = fold_progress(world)
     status = _status(world, progress)
-    conditions = (*_workers_ready(world), *_progress_known(world), *_on_time(world, progress))
-    words = f"scoring: {status['progress'].get('percent', 0)} % done by {status['workers']['ready']} workers"
-    return Step((*conditions, *waiting("Scoring", words)), status=status, halt=True, requeue_seconds=10.0)
+    conditions = (*_workers_ready(world), *_progress_known(world), *_on_time(world))
+    return Step((*conditions, *_summary(world, status)), status=status, halt=True, requeue_seconds=10.0)
+
+
+def _summary(world: World, status: dict[str, Any]) -> tuple[Condition, ...]:
+    """Ready and Reconciling: the Fleet's words where it wants no worker, else how far the work is."""
+    fleet, percent = world.fleet, status["progress"].get("percent", 0)
+    if fleet is None or fleet.desired or status["workers"]["ready"]:
+        return waiting("Scoring", f"scoring: {percent} % done by {status['workers']['ready']} workers")
+    words = (fleet.reason, f"{percent} % done; {fleet.message}")
+    return (*waiting(*words), *((true("Stalled", *words),) if fleet.reason in NEEDS_A_PERSON else ()))
 
 
 def all_scored(world: World) -> bool:
@@ -67,7 +76,8 @@ def _workers_ready(world: World) -> tuple[Condition, ...]:
     if counts["ready"]:
         return (true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running"),)
     if not waiting_for:
-        return (false("WorkersReady", "NoWorkers", f"no worker yet; {counts['desired']} wanted"),)
+        words = (world.fleet.reason, world.fleet.message) if world.fleet else ("NoWorkers", "no worker yet")
+        return (false("WorkersReady", *words),)
     (reason, message), _ = waiting_for.most_common(1)[0]
     return (false("WorkersReady", reason, message),)
 
@@ -87,35 +97,17 @@ def _progress_known(world: World) -> tuple[Condition, ...]:
     )
 
 
-def _on_time(world: World, progress: RunProgress) -> tuple[Condition, ...]:
-    assert world.job is not None
-    deadline, eta = deadline_of(world), _eta(world, progress)
-    if deadline is None or eta is None:
+def _on_time(world: World) -> tuple[Condition, ...]:
+    """By the probability that the capacity core gives; the deadline is also in danger once it has passed."""
+    deadline, eta = deadline_of(world), world.eta
+    if deadline is None or (eta is None and world.now <= deadline):
         return ()
-    if eta <= deadline:
-        return (true("OnTime", "OnTime", f"expected at {stamp(eta)}, deadline {stamp(deadline)}"),)
-    return (false("OnTime", "DeadlineAtRisk", f"expected at {stamp(eta)}, after the deadline {stamp(deadline)}"),)
-
-
-def deadline_of(world: World) -> Any:
-    """The deadline as a datetime: the job's, else the policy's default; None = none."""
-    if world.job is None:
-        return None
-    sla = world.job.spec.sla
-    if sla is not None and sla.deadline_time is not None:
-        return sla.deadline_time
-    seconds = sla.completion_seconds if sla is not None else None
-    if seconds is None and world.policy is not None and world.policy.spec.sla is not None:
-        seconds = world.policy.spec.sla.default_completion_seconds
-    return world.created + timedelta(seconds=seconds) if seconds else None
-
-
-def _eta(world: World, progress: RunProgress) -> Any:
-    plan = world.status.get("plan") or {}
-    left = int(plan.get("requests") or 0) - progress.requests_done
-    if progress.requests_per_second is None or left <= 0:
-        return None
-    return world.now + timedelta(seconds=left / progress.requests_per_second)
+    if eta is None:
+        return (false("OnTime", "DeadlineMissed", f"the deadline {stamp(deadline)} has passed"),)
+    expected = f"expected at {stamp(eta.expected)}, deadline {stamp(deadline)}"
+    if eta.expected <= deadline:
+        return (true("OnTime", "OnTime", expected),)
+    return (false("OnTime", "DeadlineAtRisk", expected),)
 
 
 def _status(world: World, progress: RunProgress) -> dict[str, Any]:
@@ -127,15 +119,7 @@ def _status(world: World, progress: RunProgress) -> dict[str, Any]:
     }
     if progress.requests_per_second is not None:
         shown["requestsPerSecond"] = f"{progress.requests_per_second:.1f}"
-    eta = _eta(world, progress)
-    if eta is not None:
-        shown["estimatedCompletionTime"] = stamp(eta)
-    status: dict[str, Any] = {"progress": shown, "workers": worker_counts(world)}
-    if world.money is not None:
-        money = world.money
-        status["cost"] = {
-            "spent": money.spent,
-            "onDemandEquivalent": money.on_demand_equivalent,
-            "currency": money.currency,
-        }
-    return status
+    if world.eta is not None and progress.units_done < total:
+        shown["estimatedCompletionTime"] = stamp(world.eta.expected)
+        shown["estimatedLow"], shown["estimatedHigh"] = stamp(world.eta.low), stamp(world.eta.high)
+    return {"progress": shown, "workers": worker_counts(world), **cost_status(world)}

@@ -1,10 +1,14 @@
 """How an EvaluationJob ends: the conditions of success and of failure, the same from every step."""
 
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.steps import Step
+
+NEEDS_A_PERSON = frozenset({"DeadlineInfeasible", "BudgetTooSmall", "BudgetExhausted", "InvalidSpec", "NoPoolAllowed"})
+"""Reasons of the Fleet that waiting alone is not expected to mend."""
 
 
 def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | None = None) -> Step:
@@ -49,5 +53,7 @@ def waiting(reason: str, message: str) -> tuple[Condition, ...]:
 
 
 def stamp(moment: datetime) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """RFC 3339, whole seconds, in UTC where the calendar reaches it (the year 1 in Asia begins before it)."""
+    with suppress(OverflowError):
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from evalfleet import conditions as cond
@@ -39,15 +40,28 @@ class FleetVerdict:
     desired: int
     reason: str
     message: str
+    best_effort: bool = False
+    """Admitted although nothing guarantees its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Cost of the job as decimal strings."""
+    """Cost of the job: spent so far, the same seconds on demand, and what its present workers cost an hour."""
 
-    spent: str
-    on_demand_equivalent: str
+    spent: Decimal
+    on_demand_equivalent: Decimal
+    per_hour: Decimal
     currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """When results are expected: 10, 50 and 90 % quantiles, and the probability of meeting the deadline."""
+
+    low: datetime
+    expected: datetime
+    high: datetime
+    in_time: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,8 @@ class World:
         workers: its worker Jobs.
         fleet: the Fleet's verdict, once there is one.
         money: spend of the run, once there is some.
+        eta: when it will be done, where that can be foreseen.
+        policy_problem: why the policy cannot be read; empty when it can.
         settings: the operator's.
     """
 
@@ -90,6 +106,8 @@ class World:
     fleet: FleetVerdict | None
     settings: Settings
     money: Money | None = None
+    eta: Eta | None = None
+    policy_problem: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def is_true(self, kind: str) -> bool:

@@ -2,8 +2,12 @@
 
 from decimal import Decimal
 
-from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
+from evalfleet.api.scalingpolicy import Limits as PolicyLimits
+from evalfleet.api.scalingpolicy import NodePool, ScaleDown, ScaleUp, ScalingPolicy
 from evalfleet_scaling.model import CapacityType, Limits, Pool, StrategyName
+
+Spent = tuple[Decimal, Decimal, Decimal]
+"""Money of the running UTC hour, day and month."""
 
 DEFAULT_POOL = NodePool(name="default", capacity_type="OnDemand", node_selector={}, price_per_hour="0", max_workers=8)
 """Without a policy: any node with a GPU, at most eight workers, no price."""
@@ -27,17 +31,25 @@ def core_pool(pool: NodePool) -> Pool:
     )
 
 
-def core_limits(policy: ScalingPolicy | None) -> Limits:
-    """The limits of a policy as the capacity core knows them."""
-    spec = policy.spec if policy is not None else None
-    limits = spec.limits if spec is not None else None
-    if limits is None:
+def core_limits(policy: ScalingPolicy | None, spent: Spent) -> Limits:
+    """The limits and rates of a policy as the capacity core knows them, with what is spent in the running periods."""
+    if policy is None:
         return Limits()
+    limits, up, down = (
+        policy.spec.limits or PolicyLimits(),
+        policy.spec.scale_up or ScaleUp(),
+        policy.spec.scale_down or ScaleDown(),
+    )
     return Limits(
         max_workers=limits.max_workers,
         max_cost_per_hour=_money(limits.max_cost_per_hour),
         max_cost_per_day=_money(limits.max_cost_per_day),
         max_cost_per_month=_money(limits.max_cost_per_month),
+        spent_this_hour=spent[0],
+        spent_this_day=spent[1],
+        spent_this_month=spent[2],
+        scale_up_workers_per_minute=up.max_workers_per_minute,
+        scale_down_stabilization_seconds=float(down.stabilization_window_seconds),
     )
 
 
@@ -50,6 +62,11 @@ def on_demand_price(pools: tuple[NodePool, ...]) -> Decimal:
     """The cheapest price that is not spot, for the on-demand equivalent; spot's own where there is none."""
     prices = [Decimal(pool.price_per_hour) for pool in pools if pool.capacity_type != "Spot"]
     return min(prices or [Decimal(pool.price_per_hour) for pool in pools])
+
+
+def currency(policy: ScalingPolicy | None) -> str:
+    """The currency of a policy's prices."""
+    return policy.spec.currency if policy is not None else "USD"
 
 
 def _money(amount: str | None) -> Decimal | None:

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from evalfleet.manifests import worker_job
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.pods import pod_shape
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict
+from evalfleet.reconcile.evaluationjob.terminal import stamp
+from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.world import World, live_workers, snapshot, takes_part
+from evalfleet.reconcile.fleet.eta import estimates
+from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS, live_workers, slowdown, takes_part
+from evalfleet.reconcile.fleet.seen import PoolsSeen
+from evalfleet.reconcile.fleet.world import Question, World, ask
 from evalfleet.reconcile.steps import Action, Create, Delete
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, JobDecision
 
@@ -22,32 +27,63 @@ class Outcome:
     Attributes:
         actions: worker Jobs to delete and to create.
         verdicts: what each job is told, by uid.
-        decision: the decision itself.
+        etas: when each job will be done, by uid, where it can be foreseen.
+        decision: the decision itself; its memory belongs into the next world.
+        seen: what the pools showed, for the next world.
     """
 
     actions: tuple[Action, ...]
     verdicts: Mapping[str, FleetVerdict]
+    etas: Mapping[str, Eta]
     decision: FleetDecision
+    seen: PoolsSeen
 
 
 def reconcile(world: World, decide: Decide) -> Outcome:
     """Decide for all jobs of the policy together."""
-    decision = decide(snapshot(world))
+    question = ask(world)
+    decision = decide(question.snapshot)
     by_uid = {member.job_name: member for member in decision.jobs}
+    lost = _failed_launches(world, question) | _of_no_pool(world)
     actions: list[Action] = []
     for uid, job in world.jobs.items():
-        actions += _removals(job, by_uid.get(uid))
+        actions += _removals(job, by_uid.get(uid), lost)
     for uid, member in by_uid.items():
         actions += _creations(world, world.jobs[uid], member)
-    verdicts = {
-        uid: FleetVerdict(member.admitted, member.desired_workers, member.reason, member.message)
-        for uid, member in by_uid.items()
-    }
-    return Outcome(tuple(actions), verdicts, decision)
+    measured = frozenset(uid for uid in by_uid if slowdown(world.jobs[uid]) != 1.0)
+    refused = {uid: FleetVerdict(False, 0, "InvalidSpec", message) for uid, message in question.refused.items()}
+    return Outcome(
+        actions=tuple(actions),
+        verdicts={uid: _verdict(member) for uid, member in by_uid.items()} | refused,
+        etas=estimates(question.snapshot, decision, measured, world.now),
+        decision=decision,
+        seen=question.seen,
+    )
 
 
-def _removals(job: JobWorld, member: JobDecision | None) -> list[Action]:
-    """Victims, workers whose machine was taken away, and all workers of a job that needs none."""
+def _verdict(member: JobDecision) -> FleetVerdict:
+    message = member.message
+    if not member.admitted and member.earliest_feasible_deadline_seconds is not None:
+        earliest = datetime.fromtimestamp(member.earliest_feasible_deadline_seconds, UTC)
+        message += f": set sla.deadlineTime to {stamp(earliest + timedelta(seconds=FINISH_SECONDS + 1))} or later"
+    return FleetVerdict(member.admitted, member.desired_workers, member.reason, message, member.best_effort)
+
+
+def _failed_launches(world: World, question: Question) -> frozenset[str]:
+    """Spot workers that no node came for: they hold nothing and cost nothing, but nobody should count on them."""
+    spot = {pool.name for pool in world.pools if pool.capacity_type == "Spot"}
+    sightings = question.seen.workers
+    return frozenset(name for name in question.seen.overdue if sightings[name].pool in spot)
+
+
+def _of_no_pool(world: World) -> frozenset[str]:
+    """Workers of a pool that the policy has no more: no limit and no decision counts them."""
+    names = {pool.name for pool in world.pools}
+    return frozenset(w.child.name for job in world.jobs.values() for w in job.workers if w.pool not in names)
+
+
+def _removals(job: JobWorld, member: JobDecision | None, lost: frozenset[str]) -> list[Action]:
+    """Victims, workers whose machine was taken away or never came, and all workers of a job that needs none."""
     live = {worker.child.name for worker in live_workers(job)}
     gone = {
         worker.child.name
@@ -57,7 +93,7 @@ def _removals(job: JobWorld, member: JobDecision | None) -> list[Action]:
         and worker.child.name not in live
     }
     dropped = set(member.victims) if member is not None else set() if takes_part(job) else live
-    unwanted = gone | (dropped & live)
+    unwanted = gone | ((dropped | lost) & live)
     return [Delete("Job", job.identity.namespace, name) for name in sorted(unwanted)]
 
 

@@ -1,38 +1,92 @@
-"""The status of a ScalingPolicy, from the world and the decision. Pure."""
+"""The status of a ScalingPolicy, from the world and what was decided. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from evalfleet import conditions as cond
 from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.terminal import stamp
-from evalfleet.reconcile.fleet.world import World, live_workers
+from evalfleet.reconcile.fleet.jobs import live_workers
+from evalfleet.reconcile.fleet.reconcile import Outcome
+from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.steps import Create
+from evalfleet_scaling.spend import SpendLedger, Total
+from evalfleet_scaling.spot.history import PoolHistory
+from evalfleet_scaling.spot.statistics import startup_quantile
+
+CENTS = 4
+"""Decimal places of money in a status."""
 
 
-def policy_status(
-    world: World, before: Mapping[str, Any], generation: int, decision: tuple[str, str]
-) -> dict[str, Any]:
+def policy_status(world: World, before: Mapping[str, Any], generation: int, outcome: Outcome) -> dict[str, Any]:
     """The new status; `lastDecision` moves only when the decision changes something."""
     live = [worker for job in world.jobs.values() for worker in live_workers(job)]
     ready = [worker for worker in live if worker.child.phase is Phase.RUNNING]
     by_pool, ready_by_pool = Counter(w.pool for w in live), Counter(w.pool for w in ready)
+    spot = sum(worker.capacity_type == "Spot" for worker in live)
     status = {
         **before,
-        "conditions": cond.merge(before.get("conditions") or [], _conditions(world), generation, stamp(world.now)),
+        "conditions": cond.merge(
+            before.get("conditions") or [], _conditions(world, outcome), generation, stamp(world.now)
+        ),
         "observedGeneration": generation,
         "jobs": _jobs(world),
-        "workers": {"desired": len(live), "ready": len(ready)},
+        "workers": {"desired": len(live), "ready": len(ready), "spot": spot, "onDemand": len(live) - spot},
         "pools": [
             {"name": pool.name, "workers": by_pool[pool.name], "ready": ready_by_pool[pool.name]}
+            | _observed(outcome.seen.histories.get(pool.name))
             for pool in world.pools
         ],
+        "cost": policy_cost(world.ledger, world.now),
     }
-    reason, message = decision
-    if reason != "Steady":
-        status["lastDecision"] = {"time": stamp(world.now), "reason": reason, "message": message}
+    if outcome.actions:
+        status["lastDecision"] = {"time": stamp(world.now), **_decision_words(outcome)}
     return status
+
+
+def refused_status(before: Mapping[str, Any], generation: int, problem: str, now: datetime) -> dict[str, Any]:
+    """The status of a policy that cannot be read: what runs is left alone, nothing is decided."""
+    message = f"the policy cannot be read, nothing is decided until it is mended: {problem}"
+    stated = (
+        false("Ready", "InvalidSpec", message),
+        false("ScalingActive", "InvalidSpec", message),
+        true("Stalled", "InvalidSpec", message),
+    )
+    conditions = cond.merge(before.get("conditions") or [], stated, generation, stamp(now))
+    return {**before, "conditions": conditions, "observedGeneration": generation}
+
+
+def policy_cost(ledger: SpendLedger, now: datetime) -> dict[str, str]:
+    """Money of the running UTC hour, day and month, and the month's saving."""
+    hour, day, month = (money(amount) for amount in ledger.spent(now.timestamp()))
+    saved = ledger.months.get(now.astimezone(UTC).strftime("%Y-%m"), Total()).saving
+    return {"spentHour": hour, "spentDay": day, "spentMonth": month, "savedVersusOnDemand": money(saved)}
+
+
+def money(amount: Any) -> str:
+    """An exact amount as the status shows it."""
+    return f"{amount:.{CENTS}f}"
+
+
+def _decision_words(outcome: Outcome) -> dict[str, str]:
+    starts = sum(isinstance(action, Create) for action in outcome.actions)
+    stops = len(outcome.actions) - starts
+    counts = f"{starts} workers to start, {stops} to stop"
+    return {"reason": "Scaled", "message": f"{counts}: {outcome.decision.message}"[:1024]}
+
+
+def _observed(history: PoolHistory | None) -> dict[str, Any]:
+    if history is None:
+        return {}
+    shown: dict[str, Any] = {"interruptions": sum(life.preempted for life in history.lives)}
+    if history.startups_seconds:
+        shown["startupSecondsP50"] = round(startup_quantile(history.startups_seconds, 0.5, 0.0))
+    if history.cool_down_until_seconds is not None:
+        shown["coolDownUntil"] = stamp(datetime.fromtimestamp(history.cool_down_until_seconds, UTC))
+    return shown
 
 
 def _jobs(world: World) -> dict[str, int]:
@@ -42,13 +96,15 @@ def _jobs(world: World) -> dict[str, int]:
     return {"queued": len(open_jobs) - len(admitted), "admitted": len(admitted), "running": len(running)}
 
 
-def _conditions(world: World) -> tuple[Condition, ...]:
-    waiting = sum(job.fleet is not None and not job.fleet.admitted for job in world.jobs.values())
-    limited = (
-        true("ScalingLimited", "WaitingForQuota", f"{waiting} jobs wait for room in the pools")
-        if waiting
-        else false("ScalingLimited", "WithinLimits", "no job waits for room")
-    )
+def _conditions(world: World, outcome: Outcome) -> tuple[Condition, ...]:
+    waiting = sum(not verdict.admitted for verdict in outcome.verdicts.values())
+    hits = "; ".join(hit.message for hit in outcome.decision.limits_hit)
+    if hits:
+        limited = true("ScalingLimited", "LimitReached", hits)
+    elif waiting:
+        limited = true("ScalingLimited", "JobsWait", f"{waiting} jobs are not admitted")
+    else:
+        limited = false("ScalingLimited", "WithinLimits", "no limit of the policy holds workers back")
     return (
         true("Ready", "Ready", "the policy is in use"),
         true("ScalingActive", "Active", "workers follow the work"),

@@ -1,18 +1,21 @@
 """Everything a Fleet reconciliation looks at, and its translation into the capacity core's snapshot. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
-from evalfleet.reconcile.children import Phase, is_disrupted
-from evalfleet.reconcile.evaluationjob.run import all_scored, deadline_of
-from evalfleet.reconcile.evaluationjob.world import WorkerView, fold_progress
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
+from evalfleet.reconcile.fleet.jobs import core_job, core_worker, live_workers, takes_part
 from evalfleet.reconcile.fleet.pools import core_limits, core_pool, node_pools, strategy
-from evalfleet_scaling.model import FleetSnapshot, Job, Worker, WorkerState
+from evalfleet.reconcile.fleet.seen import PoolsSeen, observations, see
+from evalfleet_scaling.errors import ScalingInputError
+from evalfleet_scaling.memory import FleetMemory
+from evalfleet_scaling.model import FleetSnapshot, Job, Pool, PoolObservation, Worker
+from evalfleet_scaling.spend import SpendLedger, Total
 
-DEFAULT_MAX_WORKERS = 8
+DECISION_PERIOD_SECONDS = 5.0
+"""Longest time between two decisions, with room for a busy API server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,17 @@ class World:
         now: server-adjusted time.
         policy: the policy, None = built-in defaults.
         jobs: worlds of its EvaluationJobs by uid, every one that is accepted and not deleted.
+        memory: what the last decision passed on.
+        seen: what the pools showed up to the last pass.
+        ledger: what was spent.
     """
 
     now: datetime
     policy: ScalingPolicy | None
     jobs: Mapping[str, JobWorld]
+    memory: FleetMemory = field(default_factory=FleetMemory)
+    seen: PoolsSeen = field(default_factory=PoolsSeen)
+    ledger: SpendLedger = field(default_factory=SpendLedger)
 
     @property
     def pools(self) -> tuple[NodePool, ...]:
@@ -35,77 +44,70 @@ class World:
         return node_pools(self.policy)
 
 
-def snapshot(world: World) -> FleetSnapshot:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the capacity core is asked.
+
+    Attributes:
+        snapshot: the fleet now.
+        refused: why a job cannot be part of it, by uid.
+        seen: what the pools showed, this pass included.
+    """
+
+    snapshot: FleetSnapshot
+    refused: Mapping[str, str]
+    seen: PoolsSeen
+
+
+def ask(world: World) -> Question:
     """The capacity core's view: jobs that have a plan and work left, and their live workers."""
-    jobs = {uid: job for uid, job in world.jobs.items() if takes_part(job)}
-    pool_names = {pool.name for pool in world.pools}
-    workers = [
-        _core_worker(uid, worker, world.now)
-        for uid, job in jobs.items()
-        for worker in live_workers(job)
-        if worker.pool in pool_names
-    ]
-    distinct = {(worker.job_name, worker.slot): worker for worker in workers}
-    return FleetSnapshot(
+    pools = tuple(core_pool(pool) for pool in world.pools)
+    everyone = [worker for job in world.jobs.values() for worker in job.workers]
+    seen = see(world.seen, pools, everyone, world.now)
+    observed = observations(seen, pools, world.now)
+    jobs, refused = _jobs(world)
+    snapshot = FleetSnapshot(
         now_seconds=world.now.timestamp(),
-        pools=tuple(core_pool(pool) for pool in world.pools),
-        jobs=tuple(_core_job(uid, job) for uid, job in jobs.items()),
-        workers=tuple(distinct.values()),
-        limits=core_limits(world.policy),
-        decision_period_seconds=1.0,
+        pools=pools,
+        jobs=jobs,
+        workers=_workers(world, jobs, _startups(pools, observed), seen.overdue),
+        observations=observed,
+        limits=core_limits(world.policy, world.ledger.spent(world.now.timestamp())),
+        decision_period_seconds=DECISION_PERIOD_SECONDS,
         strategy=strategy(world.policy),
+        memory=world.memory,
     )
+    return Question(snapshot, refused, seen)
 
 
-def takes_part(job: JobWorld) -> bool:
-    """Whether the Fleet has to decide about this job now."""
-    planned = job.is_true("Planned") and job.planned_units > 0
-    return job.job is not None and not job.deleting and not job.terminal and planned and not all_scored(job)
+def _jobs(world: World) -> tuple[tuple[Job, ...], dict[str, str]]:
+    """Jobs as the core knows them; one that asks for the impossible harms only itself."""
+    known, refused = [], {}
+    for uid, job in world.jobs.items():
+        if not takes_part(job):
+            continue
+        try:
+            known.append(core_job(uid, job, world.ledger.runs.get(uid, Total()).cost))
+        except (ScalingInputError, ValueError, OverflowError) as error:
+            refused[uid] = str(error)
+    return tuple(known), refused
 
 
-def live_workers(job: JobWorld) -> list[WorkerView]:
-    """Workers that run or start, and were not taken away."""
-    return [
-        worker
-        for worker in job.workers
-        if not worker.deleting
-        and worker.child.phase in (Phase.WAITING, Phase.RUNNING)
-        and not (worker.child.pod is not None and is_disrupted(worker.child.pod))
-    ]
+def _startups(pools: tuple[Pool, ...], observed: tuple[PoolObservation, ...]) -> dict[str, float]:
+    """Planned start-up by pool."""
+    known = {item.pool_name: item.startup_p95_seconds for item in observed}
+    return {pool.name: known.get(pool.name) or pool.expected_startup_seconds for pool in pools}
 
 
-def work_left_seconds(job: JobWorld) -> float:
-    """Seconds of one worker that are left: by the measured rate where there is one, else by the plan."""
-    plan = job.status.get("plan") or {}
-    total = max(1, job.planned_units)
-    left = total - fold_progress(job).units_done
-    predicted = max(float(plan.get("gpuSeconds") or 0), 5.0 * total)
-    return predicted * left / total
-
-
-def _core_job(uid: str, job: JobWorld) -> Job:
-    assert job.job is not None
-    spec = job.job.spec
-    deadline = deadline_of(job)
-    return Job(
-        name=uid,
-        work_left_gpu_seconds=work_left_seconds(job),
-        max_workers=min(spec.max_workers or DEFAULT_MAX_WORKERS, max(1, job.planned_units)),
-        submitted_seconds=job.created.timestamp(),
-        deadline_seconds=deadline.timestamp() if deadline is not None else None,
-        min_workers=min(spec.min_workers, job.planned_units),
-        priority=spec.priority,
-        suspended=spec.suspend,
-    )
-
-
-def _core_worker(uid: str, worker: WorkerView, now: datetime) -> Worker:
-    running = worker.child.phase is Phase.RUNNING
-    return Worker(
-        name=worker.child.name,
-        job_name=uid,
-        slot=worker.slot,
-        pool_name=worker.pool,
-        state=WorkerState.READY if running else WorkerState.STARTING,
-        age_seconds=max(0.0, (now - worker.created).total_seconds()),
-    )
+def _workers(
+    world: World, jobs: tuple[Job, ...], startups: Mapping[str, float], overdue: frozenset[str]
+) -> tuple[Worker, ...]:
+    """Live workers, one a slot; a spot worker whose launch failed holds no slot any more."""
+    spot = {pool.name for pool in world.pools if pool.capacity_type == "Spot"}
+    distinct = {
+        (job.name, worker.slot): core_worker(job.name, worker, startups[worker.pool], world.now)
+        for job in jobs
+        for worker in live_workers(world.jobs[job.name])
+        if worker.pool in startups and not (worker.child.name in overdue and worker.pool in spot)
+    }
+    return tuple(distinct.values())

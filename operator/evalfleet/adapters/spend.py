@@ -1,0 +1,88 @@
+"""Spend ledgers in ConfigMaps of the operator's namespace, one per ScalingPolicy; the leader is their only writer."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from evalfleet.adapters.kube import Kube, KubeError
+from evalfleet.cache import Key
+from evalfleet_scaling.spend import SpendLedger
+from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
+
+SAVE_SECONDS = 60.0
+"""Longest time between two writes while money flows: what an operator's crash leaves to be settled again."""
+DOCUMENT = "ledger.json"
+
+
+@dataclass(slots=True)
+class _Page:
+    ledger: SpendLedger
+    body: dict[str, Any] | None
+    """The ConfigMap as last read or written; None before it exists."""
+    saved_seconds: float
+
+
+class SpendBook:
+    """The ledgers of all policies, read once and then kept."""
+
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._pages: dict[Key, _Page] = {}
+
+    async def read(self, policy: Key) -> SpendLedger:
+        """The ledger of a policy.
+
+        Raises:
+            LedgerUnreadableError: the stored ledger is damaged; it is never replaced by an empty one.
+        """
+        page = self._pages.get(policy)
+        if page is None:
+            page = self._pages[policy] = await self._load(policy)
+        return page.ledger
+
+    async def keep(self, policy: Key, ledger: SpendLedger, now_seconds: float) -> None:
+        """Make `ledger` the policy's, and write it when a worker came or went, or money has flowed for a while."""
+        page = self._pages[policy]
+        structural = ledger.open.keys() != page.ledger.open.keys() or ledger.closed.keys() != page.ledger.closed.keys()
+        due = bool(ledger.open) and now_seconds - page.saved_seconds >= SAVE_SECONDS
+        if structural or due:
+            await self._save(policy, page, ledger)
+            page.saved_seconds = now_seconds
+        page.ledger = ledger
+
+    async def _load(self, policy: Key) -> _Page:
+        try:
+            body = await self._kube.get(f"{self._path()}/{_name(policy)}")
+        except KubeError as error:
+            if error.status == 404:
+                return _Page(SpendLedger(), None, float("-inf"))
+            raise
+        try:
+            document = json.loads((body.get("data") or {})[DOCUMENT])
+        except (KeyError, ValueError) as error:
+            raise LedgerUnreadableError(f"ConfigMap {self._namespace}/{_name(policy)}: {error!r}") from error
+        return _Page(ledger_from_document(document), body, float("-inf"))
+
+    async def _save(self, policy: Key, page: _Page, ledger: SpendLedger) -> None:
+        """Write at the version that was read; after a conflict the page is read anew, and the pass repeated."""
+        data = {DOCUMENT: json.dumps(ledger_to_document(ledger), separators=(",", ":"))}
+        try:
+            if page.body is None:
+                metadata = {"name": _name(policy), "labels": {"app.kubernetes.io/managed-by": "evalfleet"}}
+                body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+                page.body = await self._kube.create(self._path(), body)
+            else:
+                body = {**page.body, "data": data}
+                page.body = await self._kube.replace(f"{self._path()}/{_name(policy)}", body)
+        except KubeError as error:
+            if error.status in (404, 409):
+                del self._pages[policy]
+            raise
+
+    def _path(self) -> str:
+        return f"/api/v1/namespaces/{self._namespace}/configmaps"
+
+
+def _name(policy: Key) -> str:
+    return f"spend.{policy.namespace}.{policy.name}"

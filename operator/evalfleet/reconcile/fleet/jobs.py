@@ -1,0 +1,142 @@
+"""EvaluationJobs and their workers in the words of the capacity core. Pure."""
+
+from datetime import datetime
+from decimal import Decimal
+from math import ceil
+
+from evalfleet import conditions as cond
+from evalfleet.api.evaluationjob import Sla
+from evalfleet.api.scalingpolicy import PolicySla
+from evalfleet.reconcile.children import Phase, is_disrupted
+from evalfleet.reconcile.evaluationjob.admit import BEST_EFFORT
+from evalfleet.reconcile.evaluationjob.deadline import deadline_of
+from evalfleet.reconcile.evaluationjob.run import all_scored
+from evalfleet.reconcile.evaluationjob.world import WorkerView, fold_progress
+from evalfleet.reconcile.evaluationjob.world import World as JobWorld
+from evalfleet.reconcile.fleet.seen import is_scoring
+from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worker, WorkerState
+
+DEFAULT_MAX_WORKERS = 8
+SECONDS_PER_WORKER = 10.0
+"""Work that makes another worker worth its start: two units of five seconds."""
+SECONDS_PER_UNIT = 5.0
+"""Least time of a unit: plans count seconds of a reference accelerator, and the slowest devices are what surprises."""
+FINISH_SECONDS = 60.0
+"""From the last committed unit to published results: the finish Job, and the unit that ends last."""
+TRUSTED_REQUESTS = 20
+"""Requests after which the measured rate replaces the plan's."""
+RATE_MARGIN = 1.05
+"""The lower confidence bound of a measured rate lies about this factor below it."""
+
+
+def takes_part(job: JobWorld) -> bool:
+    """Whether the Fleet has to decide about this job now."""
+    planned = job.is_true("Planned") and job.planned_units > 0
+    return job.job is not None and not job.deleting and not job.terminal and planned and not all_scored(job)
+
+
+def live_workers(job: JobWorld) -> list[WorkerView]:
+    """Workers that run or start, and were not taken away."""
+    return [
+        worker
+        for worker in job.workers
+        if not worker.deleting
+        and worker.child.phase in (Phase.WAITING, Phase.RUNNING)
+        and not (worker.child.pod is not None and is_disrupted(worker.child.pod))
+    ]
+
+
+def core_job(uid: str, job: JobWorld, spent: Decimal) -> Job:
+    """A job with work left; ScalingInputError when it asks for the impossible."""
+    assert job.job is not None
+    spec, sla, deadline = job.job.spec, job.job.spec.sla or Sla(), deadline_of(job)
+    policy_sla = (job.policy.spec.sla if job.policy is not None else None) or PolicySla()
+    total = predicted_seconds(job)
+    left = work_left_seconds(job)
+    live = live_workers(job)
+    width = max(1, min(spec.max_workers or DEFAULT_MAX_WORKERS, job.planned_units))
+    # No start for the last few seconds of work, and no stop either: who finds nothing left ends by itself.
+    useful = max(1, min(width, max(len(live), ceil(left / SECONDS_PER_WORKER))))
+    wait = sla.queue_wait_seconds if sla.queue_wait_seconds is not None else policy_sla.default_queue_wait_seconds
+    return Job(
+        name=uid,
+        work_left_gpu_seconds=left,
+        max_workers=useful,
+        submitted_seconds=job.created.timestamp(),
+        work_total_gpu_seconds=total,
+        admitted_seconds=_since(job, "Admitted"),
+        deadline_seconds=None if deadline is None else deadline.timestamp() - FINISH_SECONDS,
+        min_workers=min(spec.min_workers, useful),
+        priority=spec.priority,
+        queue_wait_seconds=None if wait is None else float(wait),
+        first_ready_seconds=job.created.timestamp() if _had_a_worker(job) else None,
+        last_served_seconds=job.now.timestamp() if live else _transition(job, "WorkersReady"),
+        budget=None if spec.budget is None else _budget(spec.budget.max_cost, spec.budget.on_conflict),
+        spent=spent,
+        on_infeasible=OnInfeasible(sla.on_infeasible or policy_sla.on_infeasible),
+        suspended=spec.suspend,
+        best_effort=_is_best_effort(job),
+    )
+
+
+def core_worker(uid: str, worker: WorkerView, planned_startup_seconds: float, now: datetime) -> Worker:
+    """A worker that runs or starts."""
+    ready = is_scoring(worker, planned_startup_seconds, now)
+    age = max(0.0, (now - worker.created).total_seconds())
+    return Worker(
+        name=worker.child.name,
+        job_name=uid,
+        slot=worker.slot,
+        pool_name=worker.pool,
+        state=WorkerState.READY if ready else WorkerState.STARTING,
+        startup_left_seconds=0.0 if ready else max(0.0, planned_startup_seconds - age),
+        age_seconds=age,
+    )
+
+
+def predicted_seconds(job: JobWorld) -> float:
+    """GPU-seconds of the whole job by its plan."""
+    plan = job.status.get("plan") or {}
+    return max(float(plan.get("gpuSeconds") or 0), SECONDS_PER_UNIT * max(1, job.planned_units))
+
+
+def work_left_seconds(job: JobWorld) -> float:
+    """Seconds of one worker that are left: by the measured rate where there is one, else by the plan."""
+    total = max(1, job.planned_units)
+    return predicted_seconds(job) * slowdown(job) * (total - fold_progress(job).units_done) / total
+
+
+def slowdown(job: JobWorld) -> float:
+    """How much slower than planned a worker is, by its own measurement; 1 while nothing is known."""
+    rates = [w.progress.requests_per_second for w in live_workers(job) if w.progress is not None]
+    measured = [rate for rate in rates if rate > 0]
+    requests = int((job.status.get("plan") or {}).get("requests") or 0)
+    if not measured or requests == 0 or fold_progress(job).requests_done < min(TRUSTED_REQUESTS, requests):
+        return 1.0
+    planned_rate = requests / predicted_seconds(job)
+    return min(max(planned_rate / (sum(measured) / len(measured)), 0.1), 100.0) * RATE_MARGIN
+
+
+def _budget(max_cost: str, on_conflict: str) -> Budget:
+    return Budget(Decimal(max_cost), OnConflict(on_conflict))
+
+
+def _since(job: JobWorld, kind: str) -> float | None:
+    """When a condition that is True became so."""
+    return _transition(job, kind) if job.is_true(kind) else None
+
+
+def _transition(job: JobWorld, kind: str) -> float | None:
+    """When a condition last changed."""
+    condition = cond.find(job.status.get("conditions") or [], kind)
+    return None if condition is None else datetime.fromisoformat(str(condition["lastTransitionTime"])).timestamp()
+
+
+def _had_a_worker(job: JobWorld) -> bool:
+    return job.is_true("WorkersReady") or fold_progress(job).units_done > 0
+
+
+def _is_best_effort(job: JobWorld) -> bool:
+    """Whether it was admitted without a guarantee; the condition remembers it across restarts."""
+    condition = cond.find(job.status.get("conditions") or [], "Admitted")
+    return condition is not None and condition.get("reason") == BEST_EFFORT

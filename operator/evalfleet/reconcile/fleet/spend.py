@@ -1,0 +1,121 @@
+"""From the pods of a policy's workers to its spend ledger: opened when bound to a node, closed when ended. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from evalfleet.reconcile.children import Object
+from evalfleet.reconcile.evaluationjob.world import Money
+from evalfleet_scaling.spend import (
+    SpendLedger,
+    WorkerStarted,
+    close_worker,
+    forget_old,
+    forget_run,
+    open_worker,
+    settle,
+)
+
+LOST_AFTER_SECONDS = 120.0
+"""A pod that vanished while no operator looked is paid for at most this long after the last settlement."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaidPod:
+    """A worker pod as the bill sees it.
+
+    Attributes:
+        uid: of the pod.
+        run: uid of the EvaluationJob.
+        pool: name of the pool.
+        price_per_hour, on_demand_price_per_hour: of its worker.
+        since: when it was bound to a node, by the API server's clock; None = not yet.
+        ended: when its container ended; None = it runs.
+    """
+
+    uid: str
+    run: str
+    pool: str
+    price_per_hour: Decimal
+    on_demand_price_per_hour: Decimal
+    since: datetime | None
+    ended: datetime | None
+
+
+def account(ledger: SpendLedger, pods: Iterable[PaidPod], runs: frozenset[str], now: datetime) -> SpendLedger:
+    """The ledger after looking at every worker pod that exists, settled up to `now`.
+
+    Runs whose EvaluationJob is gone are forgotten; the totals of hours, days and months keep them.
+    """
+    moment = now.timestamp()
+    present = list(pods)
+    for pod in present:
+        ledger = _noted(ledger, pod)
+    vanished = set(ledger.open) - {pod.uid for pod in present}
+    for uid in vanished:
+        last_known = ledger.open[uid].settled_until_ms / 1000
+        ledger = close_worker(ledger, uid, max(last_known, min(moment, last_known + LOST_AFTER_SECONDS)))
+    ledger = settle(ledger, moment)
+    for run in set(ledger.runs) - runs:
+        ledger = forget_run(ledger, run)
+    return forget_old(ledger, moment)
+
+
+def job_money(ledger: SpendLedger, run: str, currency: str) -> Money | None:
+    """What one run has cost, None before it cost anything."""
+    total = ledger.runs.get(run)
+    if total is None:
+        return None
+    per_hour = sum((entry.price_per_hour for entry in ledger.open.values() if entry.run == run), Decimal(0))
+    return Money(total.cost, total.on_demand_equivalent, per_hour, currency)
+
+
+def paid_pod(pod: Object, run: str, pool: str, prices: tuple[Decimal, Decimal]) -> PaidPod:
+    """The bill's view of a worker pod; `prices` are its own and the on-demand one."""
+    return PaidPod(
+        uid=str(pod["metadata"]["uid"]),
+        run=run,
+        pool=pool,
+        price_per_hour=prices[0],
+        on_demand_price_per_hour=prices[1],
+        since=_bound(pod),
+        ended=_ended(pod),
+    )
+
+
+def _noted(ledger: SpendLedger, pod: PaidPod) -> SpendLedger:
+    if pod.since is None:
+        return ledger
+    event = WorkerStarted(
+        pod_uid=pod.uid,
+        run=pod.run,
+        pool_name=pod.pool,
+        price_per_hour=pod.price_per_hour,
+        on_demand_price_per_hour=pod.on_demand_price_per_hour,
+        since_seconds=pod.since.timestamp(),
+    )
+    ledger = open_worker(ledger, event)
+    return ledger if pod.ended is None else close_worker(ledger, pod.uid, pod.ended.timestamp())
+
+
+def _bound(pod: Object) -> datetime | None:
+    status: Mapping[str, Any] = pod.get("status") or {}
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            return _time(condition.get("lastTransitionTime"))
+    return None
+
+
+def _ended(pod: Object) -> datetime | None:
+    status: Mapping[str, Any] = pod.get("status") or {}
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return None
+    states = [(entry.get("state") or {}).get("terminated") or {} for entry in status.get("containerStatuses") or []]
+    times = [time for state in states if (time := _time(state.get("finishedAt"))) is not None]
+    return max(times, default=_bound(pod))
+
+
+def _time(text: object) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None
