@@ -17,6 +17,7 @@ from evalfleet.handlers import Watcher
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
+from evalfleet.nodes import follow_nodes
 from evalfleet.progress import pull
 from evalfleet.resources import CHILDREN, WATCHED, api_version, collection_path
 from evalfleet.settings import Settings
@@ -93,6 +94,7 @@ class Operator:
         watcher.start()
         tasks = [asyncio.create_task(self.controller.work()) for _ in range(QUEUE_WORKERS)]
         tasks += [asyncio.create_task(self._resync_for_ever()), asyncio.create_task(self._pull_for_ever())]
+        tasks.append(asyncio.create_task(follow_nodes(self.kube, self.controller.memory.lost_nodes, self._concern_nodes)))
         ends = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._watch_the_watcher(watcher))]
         if elector is not None:
             ends.append(asyncio.create_task(elector.hold()))
@@ -144,6 +146,12 @@ class Operator:
         """Something went unseen: everybody in its namespace looks again."""
         for job in self.controller.cache.of_kind("EvaluationJob", namespace):
             self.controller.concern("EvaluationJob", job)
+
+    def _concern_nodes(self, lost: set[str]) -> None:
+        """Whoever had a pod on a machine that vanished looks again."""
+        for pod in self.controller.cache.of_kind("Pod"):
+            if (pod.get("spec") or {}).get("nodeName") in lost:
+                self.controller.concern("Pod", pod)
 
     async def _pull_for_ever(self) -> None:
         async with aiohttp.ClientSession() as session:

@@ -19,6 +19,7 @@ from evalfleet.manifests import (
     LABEL_SLOT,
     Identity,
 )
+from evalfleet.nodes import LostNodes, without_machine
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
 from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, WorkerView, World
 from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
@@ -41,6 +42,7 @@ class Memory:
         verdicts: the Fleet's words by EvaluationJob uid.
         generations: highest generation created, by (EvaluationJob uid, slot).
         preempted: pods seen taken away, by EvaluationJob uid.
+        lost_nodes: nodes that have vanished.
         money: cost by EvaluationJob uid.
         etas: when it will be done, by EvaluationJob uid.
         fleets: what the last decision of a policy passed on, and what its pools showed.
@@ -50,6 +52,7 @@ class Memory:
     verdicts: dict[str, FleetVerdict] = field(default_factory=dict)
     generations: dict[tuple[str, int], int] = field(default_factory=dict)
     preempted: dict[str, set[str]] = field(default_factory=dict)
+    lost_nodes: LostNodes = field(default_factory=LostNodes)
     money: dict[str, Money] = field(default_factory=dict)
     etas: dict[str, Eta] = field(default_factory=dict)
     fleets: dict[Key, tuple[FleetMemory, PoolsSeen]] = field(default_factory=dict)
@@ -73,7 +76,8 @@ class Observer:
         policy, policy_problem = self.policy(key.namespace, policy_name or DEFAULT_POLICY)
         uid = str(body["metadata"]["uid"])
         jobs = [item for item in self.cache.of_kind("Job", key.namespace) if _owner(item) == uid]
-        pods = [item for item in self.cache.of_kind("Pod", key.namespace) if _labels(item).get(LABEL_RUN) == uid]
+        own = (item for item in self.cache.of_kind("Pod", key.namespace) if _labels(item).get(LABEL_RUN) == uid)
+        pods = [without_machine(pod, self.memory.lost_nodes) for pod in own]
         finish, attempt = _finish(jobs, pods)
         preempted = self.memory.preempted.setdefault(uid, set())
         preempted.update(str(pod["metadata"]["uid"]) for pod in pods if _role(pod) == "work" and is_disrupted(pod))
