@@ -94,7 +94,8 @@ class Operator:
         watcher.start()
         tasks = [asyncio.create_task(self.controller.work()) for _ in range(QUEUE_WORKERS)]
         tasks += [asyncio.create_task(self._resync_for_ever()), asyncio.create_task(self._pull_for_ever())]
-        tasks.append(asyncio.create_task(follow_nodes(self.kube, self.controller.memory.lost_nodes, self._concern_nodes)))
+        lost = self.controller.memory.lost_nodes
+        tasks.append(asyncio.create_task(follow_nodes(self.kube, lost, self._concern_nodes)))
         ends = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._watch_the_watcher(watcher))]
         if elector is not None:
             ends.append(asyncio.create_task(elector.hold()))
