@@ -72,7 +72,7 @@ def test_a_reclaimed_node_is_no_failure_and_costs_nothing_but_time(place: Bench,
 def test_workers_of_a_node_that_vanishes_are_replaced_before_anybody_has_found_their_pods_dead(
     place: Bench, operator: OperatorProcess
 ) -> None:
-    place.create("vanished", evaluations=[toy_units(80, 0.6)], maxWorkers=2, worker={"image": QUICK_CLAIMS_IMAGE})
+    place.create("vanished", evaluations=[toy_units(50, 0.6)], maxWorkers=2, worker={"image": QUICK_CLAIMS_IMAGE})
     workers = wait_for_workers(place, "vanished", 2)
     place.wait("vanished", lambda job: done_units(job) >= 1)
     node = workers[0]["spec"]["nodeName"]
@@ -82,7 +82,7 @@ def test_workers_of_a_node_that_vanishes_are_replaced_before_anybody_has_found_t
     assert not lost & {pod["metadata"]["uid"] for pod in replaced}
     assert lost <= {pod["metadata"]["uid"] for pod in place.pods("vanished")}  # pod garbage collection takes longer
     job = place.wait_for("vanished", "Succeeded")
-    assert [row["example"] for row in rows(samples(job)[SAMPLES])] == list(range(8000))
+    assert [row["example"] for row in rows(samples(job)[SAMPLES])] == list(range(5000))
     assert job["status"]["workers"]["preemptions"] == len(lost)
 
 
