@@ -17,7 +17,7 @@ from evalfleet.bench.decision_judge import Judged, judge
 from evalfleet_scaling.forecast.baselines.policies import CANDIDATES
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
 from evalfleet_scaling.forecast.forecaster import Forecaster
-from evalfleet_scaling.forecast.gate import Terms, self_replay
+from evalfleet_scaling.forecast.gate import Gate, Terms, self_replay
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, MINUTES_PER_DAY, Series
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.online import Rivals, run_nights, share_predicting
@@ -45,7 +45,7 @@ class Size:
     trace_days: int | None
 
 
-FULL = Size((0, 1, 2, 3, 4), 14, tuple(FAMILIES), None)
+FULL = Size((0, 1, 2, 3, 4), 14, tuple(FAMILIES), 28)
 QUICK = Size((0,), 6, ("diurnal-weekly", "bursty-sweeps"), 6)
 
 
@@ -171,23 +171,24 @@ def _rivals(group: Group, index: int, grids: dict[str, Grid], lead: int) -> Riva
 
 def gate_rows(group: Group) -> list[Row]:
     """The verdict of the self-replay on the last seven days of the first series, at the first target."""
-    out = []
-    for lead in LEADS:
-        gate = self_replay(group.series[0], group.alone(0), Terms(lead, TOLERATED_MINUTES, TARGETS[0]))
-        out.append(
-            {
-                "series": group.name,
-                "leadTimeSeconds": 60 * lead,
-                "gate": str(gate.decision),
-                "reason": gate.reason,
-                "lateTargetPercent": TARGETS[0],
-                "reactiveCost": _rounded(gate.reactive_cost),
-                "proactiveCost": _rounded(gate.proactive_cost),
-                "staticCost": _rounded(gate.static_cost),
-                "message": gate.message,
-            }
-        )
-    return out
+    series, forecast = group.series[0], group.alone(0)
+    terms = [Terms(lead, TOLERATED_MINUTES, TARGETS[0]) for lead in LEADS]
+    return [gate_row(group.name, one.lead_minutes, self_replay(series, forecast, one)) for one in terms]
+
+
+def gate_row(series: str, lead: int, gate: Gate) -> Row:
+    """One verdict."""
+    return {
+        "series": series,
+        "leadTimeSeconds": 60 * lead,
+        "lateTargetPercent": TARGETS[0],
+        "gate": gate.decision.value,
+        "reason": gate.reason,
+        "reactiveCost": _rounded(gate.reactive_cost),
+        "proactiveCost": _rounded(gate.proactive_cost),
+        "staticCost": _rounded(gate.static_cost),
+        "message": gate.message,
+    }
 
 
 def _head(group: Group, policy: str, lead: int, target: float) -> Row:

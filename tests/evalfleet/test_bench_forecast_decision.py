@@ -1,0 +1,105 @@
+"""The decision replay's figures and tables."""
+
+import numpy as np
+import pytest
+
+from evalfleet.bench.decision_judge import Judged, judge
+from evalfleet.bench.decision_report import markdown
+from evalfleet.bench.forecast_decision import LEADS, TARGETS, Group, Row, gate_row, online_rows, tuned_rows
+from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
+from evalfleet_scaling.forecast.gate import Gate, GateDecision
+from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, FloatArray, Series
+from evalfleet_scaling.forecast.policy import Lanes, Observation, Setting, lanes_of
+from evalfleet_scaling.forecast.synthetic import stationary
+from evalfleet_scaling.forecast.tune import replay_grid
+from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive, vetoing
+
+WANTED = {
+    "series",
+    "leadTimeSeconds",
+    "policy",
+    "lateTargetPercent",
+    "gpuSecondsOverWork",
+    "latePercent",
+    "p99WaitSeconds",
+    "underProvisionedPercent",
+    "overProvisionedPercent",
+    "cpuSeconds",
+}
+
+
+class Two:
+    def __init__(self, lanes: Lanes) -> None:
+        self.count = len(lanes)
+
+    def wanted(self, _: Observation) -> FloatArray:
+        return np.full(self.count, 2.0)
+
+
+def test_figures_of_a_replay_that_fits_on_paper() -> None:
+    # Two workers from minute 2 on; minute 6 brings 720 GPU-seconds = 6 minutes of both, the rest nothing.
+    demand = np.zeros(20)
+    demand[6] = 720.0
+    lanes = lanes_of([Series(demand)], [1], 2, [Setting(1.0, 1.0, 0.0)])
+    path = empty_path(lanes)
+    found = judge(Replay(Two, lanes, 5).advance(path=path), path, [0], 1, 2)
+    # 120 a minute: served in minutes 6 to 11, waits 0 to 5 minutes; what waits 3 or more is late.
+    assert found.late_percent == pytest.approx(50.0)
+    assert found.p99_wait_seconds == 300.0
+    assert found.cost == pytest.approx(15 * 120 / 720)
+    # After minute 6 to 8 are 600, 480, 360 left, more than 2 minutes x 120; from minute 12 on both idle, and 5 before.
+    assert found.under_percent == pytest.approx(100 * 3 / 15)
+    assert found.over_percent == pytest.approx(100 * 9 / 15)
+
+
+def test_the_interval_is_over_days_and_holds_the_cost() -> None:
+    days = np.array([[100.0, 1.0, 150.0], [100.0, 0.0, 110.0], [200.0, 5.0, 250.0]])
+    found = Judged(days, np.zeros(1), np.ones(1), np.ones(3))
+    assert found.cost == pytest.approx(510 / 400)
+    assert found.cost_low < found.cost < found.cost_high
+    both = Judged.together([found, found])
+    assert both.cost == pytest.approx(found.cost)
+    assert both.late_percent == pytest.approx(100 * 6 / 400)
+    assert Judged(np.zeros((2, 3)), np.zeros(0), np.zeros(0), np.zeros(3)).cost == float("inf")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    series = stationary(3, 0)
+    mean = np.array(LEADS)[:, None] * float(series.values.mean()) * np.array([1.0, 2.0, 2.5, 3.5])
+    forecast = DemandForecast(LEADS, DEFAULT_QUANTILES, np.broadcast_to(mean, (len(series), 1, *mean.shape)))
+    group = Group("steady", (series,), forecast, 0.5, 2)
+    found: list[Row] = []
+    grids = {}
+    for candidate in (REACTIVE, vetoing(forecast), proactive(forecast)):
+        grids[candidate.name] = replay_grid(candidate, group.series, LEADS, 10)
+        found += tuned_rows(group, candidate, grids[candidate.name], 0.1)
+    return found + online_rows(group, grids)
+
+
+def test_every_policy_has_a_row_per_lead_time_and_target_with_all_figures(rows: list[Row]) -> None:
+    policies = [row for row in rows if "policy" in row]
+    assert len(policies) == 4 * len(LEADS) * len(TARGETS)
+    assert all(set(row) >= WANTED for row in policies)
+    assert all(row["low"] <= row["gpuSecondsOverWork"] <= row["high"] for row in policies)
+    assert all(row["gpuSecondsOverWork"] > 1 for row in policies)
+
+
+def test_the_grid_and_the_run_with_the_chosen_setting_agree(rows: list[Row]) -> None:
+    for row in rows:
+        if row.get("hindsight") is not None and row["latePercent"] <= row["lateTargetPercent"]:
+            assert row["hindsight"] <= row["gpuSecondsOverWork"] + 1e-3
+
+
+def test_the_page_names_the_cheapest_that_met_the_target_and_marks_late_work(rows: list[Row]) -> None:
+    one = next(row for row in rows if row.get("policy") == "reactive" and row["leadTimeSeconds"] == 900)
+    late = {**one, "policy": "knative", "gpuSecondsOverWork": 1.001, "latePercent": 9.0}
+    dear = {**one, "policy": "hpa-keda", "gpuSecondsOverWork": 2.5, "latePercent": 0.5}
+    off = Gate(GateDecision.OFF, "LeadTimeWithinTolerance", "No", 1.1, None, 2.0)
+    page = markdown([*rows, late, dear, gate_row("steady", 2, off)])
+    line = next(line for line in page.splitlines() if line.startswith("| steady | 15 min | 1 %"))
+    assert "hpa-keda 2.500" in line
+    assert "knative" not in line
+    alone = markdown([*rows, late])
+    assert "knative 1.001 ! 9.0 %" in alone
+    assert "| steady | 2 min | Off | LeadTimeWithinTolerance | 1.10 | - | 2.00 |" in page
