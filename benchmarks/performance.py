@@ -30,7 +30,7 @@ from evalfleet_scaling.performance.roofline import expected, planned_work  # noq
 from evalfleet_scaling.performance.synthetic import make_world, runs  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-SEEDS, RUNS_PER_SEED, RELEARN_EVERY = range(5), 600, 5
+SEEDS, RUNS_PER_SEED, RELEARN_EVERY = range(5), 600, 10
 CLOCKS = {"wall": ("scoring_seconds", "startup_seconds"), "CPU": ("scoring_cpu_seconds", "startup_cpu_seconds")}
 UNDISTURBED = 1.05
 """Wall over CPU seconds of scoring up to which a run had its core for itself."""

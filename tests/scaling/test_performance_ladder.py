@@ -94,6 +94,13 @@ def test_the_most_specific_rung_answers(asked, rung):
     assert answer.runs == (5 if rung is Rung.HISTORY else 0)
 
 
+@pytest.mark.parametrize("quantity", Quantity)
+@pytest.mark.parametrize("asked", [key(gpu=L4), key("m9", "t9", L4)], ids=["known elsewhere", "nothing in common"])
+def test_a_device_that_was_never_used_is_answered_with_the_doubt_of_arithmetic(asked, quantity):
+    known = history(*(run(f"r{i}", of=key(f"m{i % 3}", f"t{i % 4}")) for i in range(60)))
+    assert width(ask(known, asked, quantity=quantity)) >= (9 if quantity is STARTUP else 4) * (1 - 1e-9)
+
+
 def test_the_nearer_the_rung_the_narrower_the_interval():
     known = history(*(run(f"r{i}", ratio=1.5, of=key(task=f"t{i % 3}")) for i in range(12)))
     asked = [key(task="t1"), key(model="m2", task="t1"), key(model="m2", task="t9"), key("m2", "t9", L4)]
