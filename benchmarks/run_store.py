@@ -92,8 +92,7 @@ class SimulatedWorker:
             if not isinstance(step, Claim):
                 return step.seconds
             self.scoring = self._read(step)
-        left = len(self.coordinator.plan.units) - len(self.coordinator.finished)
-        if left > 4 * max(1, self.coordinator.claimed_elsewhere + 1):
+        if self.coordinator.units_left > 4 * max(1, self.coordinator.claimed_elsewhere + 1):
             self.following = self._prepare()
         return UNIT_SECONDS
 

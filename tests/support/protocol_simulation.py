@@ -6,6 +6,7 @@ calls that took effect, join and leave. The code under test is the production Co
 
 import random
 from dataclasses import dataclass, field
+from functools import cache
 
 from evalfleet_worker.loop.coordinator import Claim, Coordinator, Done, Owner
 from evalfleet_worker.loop.settings import ClaimSettings
@@ -111,12 +112,14 @@ class World:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.objects = FaultyObjects()
+        self.objects = planned_objects(self.units)
         self.now = 0.0
         self.born = 0
         self.crashes = 0
         self.store = RunStore(self.objects, Layout("sim", "run"))
-        self.plan = self.store.publish_plan(draft(self.units))
+        plan = self.store.read_plan()
+        assert plan is not None
+        self.plan = plan
         self.objects.chaos, self.objects.crash_rate, self.objects.error_rate = (
             self.chance,
             self.crash_rate,
@@ -184,6 +187,22 @@ class World:
     def calm(self) -> None:
         """End the chaos, to look at what is left."""
         self.objects.chaos = None
+
+
+def planned_objects(units: int) -> FaultyObjects:
+    """A store that holds a plan of `units` units and nothing else."""
+    objects = FaultyObjects()
+    objects.content = dict(_planned_content(units))
+    objects.version = dict.fromkeys(objects.content, 1)
+    return objects
+
+
+@cache
+def _planned_content(units: int) -> dict[str, bytes]:
+    """Written once per process: a schedule costs as much as writing its plan."""
+    objects = FaultyObjects()
+    RunStore(objects, Layout("sim", "run")).publish_plan(draft(units))
+    return objects.content
 
 
 def draft(units: int) -> PlanDraft:

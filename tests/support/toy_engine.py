@@ -19,6 +19,9 @@ class ToyEngine:
         poison = os.environ.get("TOY_POISON_ROW")
         if poison is not None and any(request.row == int(poison) for request in requests):
             os.kill(os.getpid(), signal.SIGSEGV)
+        bad = os.environ.get("TOY_RAISE_ROW")
+        if bad is not None and any(request.row == int(bad) for request in requests):
+            raise ValueError(f"row {bad} cannot be scored")
         time.sleep(float(os.environ.get("TOY_SECONDS", "0.05")))
         return [
             Answer(request.row, log_probability=-request.row / 3, is_greedy=request.row % 2 == 0)
@@ -34,6 +37,11 @@ def make(run: RunSpec, cache: Path) -> ToyEngine:
 def refuse(run: RunSpec, cache: Path) -> ToyEngine:
     """A factory that can never load the model."""
     raise RunError(FailureReason.INVALID_MODEL_REF, "no model at this path: name another")
+
+
+def fail(run: RunSpec, cache: Path) -> ToyEngine:
+    """A factory that fails with an error that says why."""
+    raise KeyError("model.layers.0.weight")
 
 
 def die(run: RunSpec, cache: Path) -> ToyEngine:

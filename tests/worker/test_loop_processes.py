@@ -94,6 +94,17 @@ def test_a_unit_that_kills_its_engine_every_time_fails_for_good_and_the_rest_is_
     assert bench.merged() == [answer for answer in bench.expected() if answer.row not in (3, 4, 5)]
 
 
+def test_a_unit_that_fails_every_time_in_a_living_engine_fails_for_good_too(bench: Bench) -> None:
+    bench.environment["TOY_RAISE_ROW"] = "4"
+    plan = bench.plan()
+    assert bench.start("worker").wait(WAIT_SECONDS) == ExitCode.DONE
+    failed = bench.store().failed_units(plan)
+    assert list(failed) == [1]
+    assert failed[1].message == "ValueError: row 4 cannot be scored"
+    assert len({record.owner for record in bench.store().failures(1)}) == 3, "three engine processes tried it"
+    assert bench.merged() == [answer for answer in bench.expected() if answer.row not in (3, 4, 5)]
+
+
 def test_a_stopped_worker_finishes_its_unit_gives_back_its_claims_and_exits_143(bench: Bench) -> None:
     bench.environment["TOY_SECONDS"] = "1.0"
     plan = bench.plan()
@@ -113,6 +124,13 @@ def test_a_model_that_can_never_be_loaded_is_fatal_in_words(bench: Bench) -> Non
     assert bench.start("worker", engine="refuse").wait(WAIT_SECONDS) == ExitCode.FATAL
     assert bench.error("worker").reason == FailureReason.INVALID_MODEL_REF
     assert bench.error("worker").message == "no model at this path: name another"
+
+
+def test_an_engine_that_fails_while_loading_says_why(bench: Bench) -> None:
+    bench.plan()
+    assert bench.start("worker", engine="fail").wait(WAIT_SECONDS) == ExitCode.ERROR
+    assert bench.error("worker").reason == FailureReason.ENGINE_CRASHED
+    assert bench.error("worker").message == "KeyError: 'model.layers.0.weight'"
 
 
 def test_an_engine_that_dies_while_loading_is_not_tried_for_ever(bench: Bench) -> None:

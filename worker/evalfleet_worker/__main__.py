@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.protocol import ErrorReport, ExitCode, FailureReason, RunError, RunSpec, dumps, loads
+from evalfleet_worker.store.errors import StoreUnavailableError
 
 log = logging.getLogger("evalfleet_worker")
 
@@ -45,9 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
         _tell(parsed, ErrorReport(error.reason, error.message))
         log.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message is for people, not a trace
         return int(ExitCode.ERROR if error.reason in MAY_PASS else ExitCode.FATAL)
+    except StoreUnavailableError as error:
+        _tell(parsed, ErrorReport(FailureReason.STORE_UNAVAILABLE, f"the store does not answer: {error}"))
+        log.error("the store does not answer: %s", error)  # noqa: TRY400 - as above
+        return int(ExitCode.DISRUPTED)
     except Exception as error:  # noqa: BLE001 - the last words of a process go to its termination log
-        _tell(parsed, ErrorReport(FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))
         traceback.print_exc()
+        _tell(parsed, ErrorReport(FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))
         return int(ExitCode.ERROR)
 
 
@@ -72,7 +77,7 @@ def work(options: Options) -> ExitCode:
     from evalfleet_worker.loop.work import Worker
     from evalfleet_worker.serve import serve_progress
 
-    store = _store(options.run)
+    store = _store(options.run, quick_to_fail=True)
     if store.read_summary() is not None:
         return ExitCode.DONE
     planned = store.read_plan()
@@ -169,10 +174,10 @@ def _run_spec(path: Path | None) -> RunSpec:
     raise RunError(FailureReason.INVALID_TASK, message)
 
 
-def _store(run: RunSpec) -> Any:
+def _store(run: RunSpec, quick_to_fail: bool = False) -> Any:
     from evalfleet_worker.store.run_store import RunStore
 
-    return RunStore.open(run.store_uri, run.namespace, run.run_id)
+    return RunStore.open(run.store_uri, run.namespace, run.run_id, quick_to_fail)
 
 
 def _report(options: Options, report: Any) -> ExitCode:

@@ -45,6 +45,7 @@ class FailureReason(StrEnum):
     STORE_UNWRITABLE = "StoreUnwritable"
     STORE_FULL = "StoreFull"
     STORE_CORRUPT = "StoreCorrupt"
+    STORE_UNAVAILABLE = "StoreUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     ENGINE_CRASHED = "EngineCrashed"
     SAMPLES_FAILED = "SamplesFailed"
@@ -205,6 +206,12 @@ class Progress:
     scoring_seconds: float = 0.0
     wasted_seconds: float = 0.0
     failures: int = 0
+    units_own: int = 0
+    """Units that this worker committed; the sum over all workers may be ahead of what each has seen."""
+    requests_own: int = 0
+    gpu_utilization_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+    """Used memory of the worker's GPU; None where there is no GPU."""
     version: int = PROTOCOL_VERSION
 
 

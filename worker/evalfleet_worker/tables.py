@@ -83,7 +83,7 @@ def read_answers(content: bytes) -> tuple[list[Answer], dict[str, str]]:
         ValueError: torn or damaged bytes.
     """
     try:
-        table = pq.read_table(io.BytesIO(content))
+        table = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"not a readable parquet file: {error}") from error
     if table.schema.names != ANSWERS.names:

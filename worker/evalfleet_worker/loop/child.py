@@ -9,11 +9,14 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from evalfleet_worker.engine.memory import is_out_of_memory
 from evalfleet_worker.loop.messages import Answers, Failed, Loaded, Refused, Score
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec, loads
 from evalfleet_worker.requests import Engine
 
 _PR_SET_PDEATHSIG = 1
+LONGEST_MESSAGE = 2_000
+"""Characters of an error's own words that are kept: some quote whole documents."""
 
 
 def main(arguments: list[str]) -> None:
@@ -39,6 +42,9 @@ def serve(parent: Connection, factory: str, cache: Path) -> None:
     except RunError as error:
         parent.send(Refused(error.reason, error.message))
         return
+    except Exception as error:  # noqa: BLE001 - whatever loading raises is told in words; another try may succeed
+        parent.send(Refused(_reason(error, FailureReason.ENGINE_CRASHED), _words(error)))
+        return
     while True:
         request = parent.recv()
         parent.send(_score(engine, request))
@@ -57,11 +63,17 @@ def _score(engine: Engine, request: Score) -> Answers | Failed:
         answers = engine.score(request.requests)
     except RunError as error:
         return Failed(error.reason, error.message)
-    except MemoryError as error:
-        return Failed(FailureReason.OUT_OF_MEMORY, f"not enough memory for the unit: {error}")
     except Exception as error:  # noqa: BLE001 - whatever a model raises is recorded against the unit, never fatal
-        return Failed(FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+        return Failed(_reason(error, FailureReason.INTERNAL_ERROR), _words(error))
     return Answers(answers, time.monotonic() - started)
+
+
+def _reason(error: Exception, otherwise: FailureReason) -> FailureReason:
+    return FailureReason.OUT_OF_MEMORY if is_out_of_memory(error) else otherwise
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
 
 
 if __name__ == "__main__":

@@ -6,46 +6,62 @@ skipped what is taken would follow the other one step behind and lose the race f
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence, Set
+from bisect import bisect_left
+from collections.abc import Sequence
 from math import floor, log2
 
 from evalfleet_worker.requests import Unit
 
+Taken = bytearray
+"""One byte per unit: whether it is finished or somebody's."""
 
-def claim_order(units: Sequence[Unit], seed: str, taken: Set[int] = frozenset()) -> list[int]:
-    """Unit indices in the order in which a worker tries them; `seed` decides where each size class starts."""
+
+def size_classes(units: Sequence[Unit]) -> list[list[int]]:
+    """Unit indices by size class, the longest first; ascending within a class."""
     classes: dict[int, list[int]] = {}
     for unit in units:
         classes.setdefault(_size_class(unit), []).append(unit.index)
-    return [index for size in sorted(classes, reverse=True) for index in _rotated(classes[size], seed, taken)]
+    return [classes[size] for size in sorted(classes, reverse=True)]
 
 
-def first_free(order: Iterable[int], taken: set[int]) -> int | None:
-    """The first unit of an order that is not taken."""
-    return next((index for index in order if index not in taken), None)
+def claim_order(classes: Sequence[Sequence[int]], seed: str, taken: Taken, within: range | None = None) -> list[int]:
+    """Free units in the order in which a worker tries them.
+
+    Args:
+        classes: unit indices by size class.
+        seed: decides where each class starts.
+        taken: what is not free.
+        within: units among which a class starts if it has free ones there; None = anywhere.
+    """
+    return [index for indices in classes for index in _rotated(indices, seed, taken, within)]
 
 
 def _size_class(unit: Unit) -> int:
     return floor(log2(max(unit.predicted_seconds, 1e-6)))
 
 
-def _rotated(indices: list[int], seed: str, taken: Set[int]) -> list[int]:
-    """Start in the middle half of a free run; runs are chosen by their length."""
-    free = [position for position, index in enumerate(indices) if index not in taken]
+def _rotated(indices: Sequence[int], seed: str, taken: Taken, within: range | None) -> list[int]:
+    """The free ones, from a start in the middle half of a free run; runs are chosen by their length."""
+    free = [index for index in indices if not taken[index]]
     if not free:
-        return indices
+        return []
+    pool = [index for index in free if index in within] if within else free
+    start = bisect_left(free, _start(pool or free, seed))
+    return free[start:] + free[:start]
+
+
+def _start(free: Sequence[int], seed: str) -> int:
     digest = hashlib.blake2b(seed.encode(), digest_size=16).digest()
     first, last = _run_around(free, int.from_bytes(digest[:8], "big") % len(free))
     length = last - first + 1
-    start = first + length // 4 + int.from_bytes(digest[8:], "big") % max(1, length // 2)
-    return indices[start:] + indices[:start]
+    return free[first + length // 4 + int.from_bytes(digest[8:], "big") % max(1, length // 2)]
 
 
-def _run_around(free: list[int], member: int) -> tuple[int, int]:
-    """First and last position of the run of neighbours around a member of an ascending list."""
+def _run_around(free: Sequence[int], member: int) -> tuple[int, int]:
+    """Places in an ascending list of the first and last of the run of neighbours around a member."""
     low = high = member
     while low > 0 and free[low - 1] == free[low] - 1:
         low -= 1
     while high + 1 < len(free) and free[high + 1] == free[high] + 1:
         high += 1
-    return free[low], free[high]
+    return low, high

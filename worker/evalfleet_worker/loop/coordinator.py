@@ -4,19 +4,23 @@ No threads, no sleeping, no signals: the worker loop and the simulation drive th
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from evalfleet_worker.loop.choose import claim_order, first_free
+from evalfleet_worker.loop.choose import claim_order, size_classes
 from evalfleet_worker.loop.settings import ClaimSettings
+from evalfleet_worker.loop.view import RunView
 from evalfleet_worker.protocol import FailureReason
 from evalfleet_worker.requests import Answer, Unit, same_answer
 from evalfleet_worker.store.layout import SEGMENT_UNITS
-from evalfleet_worker.store.run_store import FailureRecord, Plan, RunStore, segments
+from evalfleet_worker.store.run_store import FailureRecord, Plan, RunStore, segment_units, segments
 from evalfleet_worker.store.segment import ClaimSeen
 from evalfleet_worker.tables import write_answers
 
 BACKUP_EPOCH = -1
+MAX_TRIES = 8
+"""Claims that a worker tries in a row before it looks at the whole run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,6 @@ class Done:
     """Nothing is left in this run."""
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A claim of somebody else as this observer knows it."""
-
-    stamp: str
-    since: float
-
-
 @dataclass
 class Coordinator:
     """One worker's side of the claim protocol.
@@ -67,6 +63,9 @@ class Coordinator:
         clock: monotonic seconds.
         settings: durations.
         tolerance: allowed difference between two executions (0 = bitwise).
+        held: claims of this worker, by unit.
+        committed: units whose committed part is this worker's.
+        collisions: claims for which another worker was faster.
     """
 
     store: RunStore
@@ -75,71 +74,66 @@ class Coordinator:
     clock: Callable[[], float]
     settings: ClaimSettings = field(default_factory=ClaimSettings)
     tolerance: float = 1e-3
-    done: set[int] = field(default_factory=set)
-    failed: set[int] = field(default_factory=set)
     held: dict[int, Claim] = field(default_factory=dict)
+    committed: set[int] = field(default_factory=set)
     collisions: int = 0
-    _claims: dict[int, ClaimSeen] = field(default_factory=dict)
-    _seen: dict[int, _Seen] = field(default_factory=dict)
-    _started: dict[int, _Seen] = field(default_factory=dict)
-    _backups: set[int] = field(default_factory=set)
-    _order: list[int] = field(default_factory=list)
     _own_failures: set[int] = field(default_factory=set)
-    _full: set[int] = field(default_factory=set)
-    _listed: bool = False
+    _order: deque[int] = field(default_factory=deque)
     _neighbour: int = -1
     _hops: int = 0
-    _listed_at: float = 0.0
-    _active: float = 0.0
     _beat: int = 0
     _unit_seconds: float = 0.0
+    _unanswered: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        self._order = claim_order(self.plan.units, self.owner.nonce)
+        self.view = RunView(self.store, self.plan, self.clock, self.settings)
+        self._classes = size_classes(self.plan.units)
 
     @property
-    def finished(self) -> set[int]:
-        """Units that need no execution any more."""
-        return self.done | self.failed
+    def done(self) -> set[int]:
+        """Units known to be committed."""
+        return self.view.done
+
+    @property
+    def failed(self) -> set[int]:
+        """Units known to have failed for good."""
+        return self.view.failed
+
+    @property
+    def units_left(self) -> int:
+        """Units that are not known to be finished."""
+        return len(self.plan.units) - self.view.finished
 
     @property
     def claimed_elsewhere(self) -> int:
         """Units that others are believed to execute now."""
-        return sum(
-            not seen.freed and index not in self.held and index not in self.finished
-            for index, seen in self._claims.items()
-        )
+        return self.view.taken.count(1) - self.view.finished - len(self.held)
 
     def next(self) -> Claim | Wait | Done:
         """Claim a unit, or say why not: first what is free, then what is lost, then stragglers."""
-        if not self._listed:
-            self.refresh()
-            self._hop()
-        claim = self._claim_free()
+        if not self.view.suspects.isdisjoint(self.held):
+            return Wait(self.settings.poll_seconds)  # a suspect is executed alone: a loss is its own then
+        self._look()
+        claim = self._claim_again() or self._claim_free()
         if claim is not None:
             return claim
         self.refresh()
-        if len(self.finished) >= len(self.plan.units):
+        if self.view.over or self.units_left == 0:
             return Done()
         claim = self._claim_free() or self._take_over() or self._claim_backup()
         return claim or Wait(self.settings.poll_seconds)
 
     def refresh(self) -> None:
-        """List every segment that is not complete; count the time in which the store answered."""
-        for segment in segments(self.plan):
-            if segment in self._full:
-                continue
-            listing = self.store.list_segment(segment)
-            self.done |= listing.done
-            self.failed = (self.failed | listing.failed) - self.done
-            self._backups |= listing.backups
-            self._claims.update(listing.claims)
-            first = segment * SEGMENT_UNITS
-            units = range(first, min(first + SEGMENT_UNITS, len(self.plan.units)))
-            if self.finished.issuperset(units):
-                self._full.add(segment)
-        self._count_active_time()
-        self._observe_claims()
+        """Learn the state of every unit that may have changed, and start anew."""
+        self.view.list_all(frozenset(self.held))
+        self._start_anew()
+
+    def _look(self) -> None:
+        """The whole run at first, then a segment now and then: progress elsewhere is known also while all is free."""
+        if self.view.is_new:
+            self.refresh()
+        elif self.view.is_stale:
+            self.view.list_oldest(frozenset(self.held))
 
     def heartbeat(self) -> None:
         """Rewrite the claims this owner holds, so that observers see them change.
@@ -158,10 +152,11 @@ class Coordinator:
             answers, {**metadata, "owner": self.owner.nonce, "worker": self.owner.worker, "seconds": f"{seconds:.6f}"}
         )
         first = self.store.commit(claim.unit, self.owner.nonce, content)
-        if not first:
+        if first:
+            self.committed.add(claim.unit.index)
+        else:
             self._compare(claim, answers, seconds)
-        self.done.add(claim.unit.index)
-        self.failed.discard(claim.unit.index)
+        self.view.mark_done(claim.unit.index)
         self.held.pop(claim.unit.index, None)
         self._unit_seconds = seconds if not self._unit_seconds else 0.8 * self._unit_seconds + 0.2 * seconds
         return first
@@ -169,6 +164,8 @@ class Coordinator:
     def release(self, claim: Claim) -> None:
         """Give a claim up in good order: it is no loss."""
         self.held.pop(claim.unit.index, None)
+        if not self.view.is_finished(claim.unit.index):
+            self.view.taken[claim.unit.index] = False
         if claim.epoch >= 0:
             self.store.objects.create(self.store.layout.freed(claim.unit.index, claim.epoch), b"")
 
@@ -181,54 +178,64 @@ class Coordinator:
         records = self.store.failures(claim.unit.index)
         if len({known.owner for known in records}) >= self.settings.distinct_failures:
             self.store.give_up(record)
-            self.failed.add(claim.unit.index)
+            self.view.mark_failed(claim.unit.index)
         self.release(claim)
 
     def _claim_free(self) -> Claim | None:
         """Claim a unit that nobody holds; where others are met, look again and go elsewhere before the next try."""
-        for attempt in range(8):
-            index = self._first_free()
-            if attempt > 0 or (index is not None and index not in (self._order[0], self._neighbour)):
-                self.refresh()
-                self._hop()
-                index = self._first_free()
+        for attempt in range(MAX_TRIES):
+            index = self._next_in_order()
+            if index is None or attempt > 0 or index != self._neighbour:
+                index = self._hop()
             if index is None:
                 return None
-            seen = self._claims.get(index)
-            if self._is_lost_for_good(index, seen):
+            if self._is_lost_for_good(index, self.view.losses(index)):
                 continue
-            claim = self._try(index, 0 if seen is None else seen.epoch + 1)
+            claim = self._try(index)
             if claim is not None:
                 self._neighbour = index + 1
                 return claim
+            self.view.taken[index] = True
             self.collisions += 1
         return None
 
-    def _first_free(self) -> int | None:
-        """The next free unit of the order; units that failed here come last."""
-        index = first_free(self._order, self._taken() | self._own_failures)
-        return first_free(self._order, self._taken()) if index is None else index
+    def _next_in_order(self) -> int | None:
+        """The next unit of the order that is not known to be taken."""
+        while self._order and self.view.taken[self._order[0]]:
+            self._order.popleft()
+        return self._order[0] if self._order else None
 
-    def _hop(self) -> None:
-        """Start anew inside a free run, each time at another place."""
+    def _hop(self) -> int | None:
+        """A unit inside a free run elsewhere, in a segment that was listed just now."""
+        listed: set[int] = set()
+        segment: int | None = None
+        while not self.view.over:
+            self._start_anew(segment)
+            index = self._next_in_order()
+            if index is None or index // SEGMENT_UNITS in listed:
+                return index
+            segment = index // SEGMENT_UNITS
+            listed.add(segment)
+            self.view.list_segment(segment, frozenset(self.held))
+        return None
+
+    def _start_anew(self, segment: int | None = None) -> None:
+        """An order with another start, in `segment` if one is given; units that failed before come last."""
         self._hops += 1
-        self._order = claim_order(self.plan.units, f"{self.owner.nonce}/{self._hops}", self._taken())
-
-    def _taken(self) -> set[int]:
-        claimed = {index for index, seen in self._claims.items() if not seen.freed}
-        return self.finished | claimed | self.held.keys()
+        within = None if segment is None else segment_units(self.plan, segment)
+        order = claim_order(self._classes, f"{self.owner.nonce}/{self._hops}", self.view.taken, within)
+        late = self._own_failures | self.view.suspects
+        last = () if self.held else (index for index in order if index in late)
+        self._order = deque((*(index for index in order if index not in late), *last))
 
     def _take_over(self) -> Claim | None:
         """Take over a claim that has not changed for the whole lease on this observer's active time."""
-        for index, seen in self._seen.items():
-            known = self._claims.get(index)
-            if known is None or known.freed or index in self.finished or index in self.held:
+        for index in self.view.unchanged_for(self.settings.lease_seconds):
+            if self._is_lost_for_good(index, self.view.losses(index) + 1):
                 continue
-            if self._active - seen.since < self.settings.lease_seconds:
+            if self.held and index in self.view.suspects:
                 continue
-            if self._is_lost_for_good(index, known, lost_now=True):
-                continue
-            claim = self._try(index, known.epoch + 1)
+            claim = self._try(index)
             if claim is not None:
                 return claim
         return None
@@ -236,25 +243,37 @@ class Coordinator:
     def _claim_backup(self) -> Claim | None:
         """Re-execute the slowest claimed unit instead of waiting for it: one backup task per unit."""
         patience = max(self.settings.backup_seconds, 2 * self._unit_seconds)
-        stragglers = [
-            (seen.since, index)
-            for index, seen in self._started.items()
-            if self._active - seen.since >= patience and index not in self._backups | self.finished | self.held.keys()
-        ]
-        for _, index in sorted(stragglers):
-            self._backups.add(index)
+        known = self.view.claimed_for()
+        never = self.view.backups | self.view.suspects
+        stragglers = [index for index in known if known[index] >= patience and index not in never]
+        for index in sorted(stragglers, key=lambda index: -known[index]):
+            self.view.backups.add(index)
             if self.store.objects.create(self.store.layout.backup(index), self._content()):
-                claim = Claim(self.plan.units[index], BACKUP_EPOCH, self.clock())
-                self.held[index] = claim
-                return claim
+                return self._hold(Claim(self.plan.units[index], BACKUP_EPOCH, self.clock()))
         return None
 
-    def _try(self, index: int, epoch: int) -> Claim | None:
+    def _try(self, index: int) -> Claim | None:
+        """Create the next epoch of a unit's claim."""
+        seen = self.view.claims.get(index)
+        return self._claim(index, 0 if seen is None else seen.epoch + 1)
+
+    def _claim_again(self) -> Claim | None:
+        """The claim whose response was lost, if it took effect or still can."""
+        return None if self._unanswered is None else self._claim(*self._unanswered)
+
+    def _claim(self, index: int, epoch: int) -> Claim | None:
+        self._unanswered = (index, epoch)
         created = self.store.objects.create(self.store.layout.claim(index, epoch), self._content())
-        if not created and not self._is_mine(index, epoch):
+        mine = created or self._is_mine(index, epoch)
+        self._unanswered = None
+        if not mine:
             return None
-        claim = Claim(self.plan.units[index], epoch, self.clock())
-        self.held[index] = claim
+        self.view.claims[index] = ClaimSeen(epoch, "", freed=False, losses=self.view.losses(index))
+        return self._hold(Claim(self.plan.units[index], epoch, self.clock()))
+
+    def _hold(self, claim: Claim) -> Claim:
+        self.held[claim.unit.index] = claim
+        self.view.taken[claim.unit.index] = True
         return claim
 
     def _is_mine(self, index: int, epoch: int) -> bool:
@@ -262,16 +281,15 @@ class Coordinator:
         content = self.store.objects.get(self.store.layout.claim(index, epoch))
         return content is not None and json.loads(content).get("owner") == self.owner.nonce
 
-    def _is_lost_for_good(self, index: int, seen: ClaimSeen | None, lost_now: bool = False) -> bool:
-        """After many silent losses and two more executions the unit is given up."""
-        losses = 0 if seen is None else seen.losses + lost_now
+    def _is_lost_for_good(self, index: int, losses: int) -> bool:
+        """After many silent losses and two more executions, alone, the unit is given up."""
         if losses < self.settings.silent_losses + 2:
             return False
         message = f"the worker was lost {losses} times while it executed this unit, without a word"
         self.store.give_up(
             FailureRecord(index, self.owner.nonce, self.owner.worker, str(FailureReason.ENGINE_CRASHED), message)
         )
-        self.failed.add(index)
+        self.view.mark_failed(index)
         return True
 
     def _compare(self, claim: Claim, answers: Sequence[Answer], seconds: float) -> None:
@@ -286,26 +304,6 @@ class Coordinator:
 
     def _content(self) -> bytes:
         return json.dumps({"owner": self.owner.nonce, "worker": self.owner.worker, "beat": self._beat}).encode()
-
-    def _count_active_time(self) -> None:
-        """Only time in which this observer's own store calls succeed counts towards a lease."""
-        now = self.clock()
-        if self._listed:
-            self._active += min(max(0.0, now - self._listed_at), 2.5 * self.settings.poll_seconds)
-        self._listed, self._listed_at = True, now
-
-    def _observe_claims(self) -> None:
-        for index, claim in self._claims.items():
-            if index in self.finished or index in self.held or claim.freed:
-                self._seen.pop(index, None)
-                continue
-            stamp = f"{claim.epoch}|{claim.stamp}"
-            known = self._seen.get(index)
-            if known is None or known.stamp != stamp:
-                self._seen[index] = _Seen(stamp, self._active)
-            started = self._started.get(index)
-            if started is None or started.stamp != str(claim.epoch):
-                self._started[index] = _Seen(str(claim.epoch), self._active)
 
 
 def release_worker(store: RunStore, plan: Plan, worker: str | None) -> int:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from evalfleet_worker.loop.coordinator import Coordinator
+from evalfleet_worker.loop.gpu import gpu_use
 from evalfleet_worker.protocol import Progress
 from evalfleet_worker.requests import Unit
 
@@ -35,7 +36,8 @@ class Meter:
     def progress(self, coordinator: Coordinator) -> Progress:
         """The answer to GET /progress."""
         plan = coordinator.plan
-        done = set(coordinator.done)
+        gpu = gpu_use()
+        done, own = set(coordinator.done), set(coordinator.committed)
         return Progress(
             run_id=plan.report.run_id,
             worker=self.worker,
@@ -44,6 +46,8 @@ class Meter:
             units_done=len(done),
             requests_total=plan.report.requests,
             requests_done=sum(plan.units[index].row_count for index in done),
+            units_own=len(own),
+            requests_own=sum(plan.units[index].row_count for index in own),
             requests_per_second=round(self.requests_per_second, 3),
             tokens_per_second=round(self.tokens_per_second, 1),
             device=self.device,
@@ -51,6 +55,8 @@ class Meter:
             scoring_seconds=round(self.scoring_seconds, 3),
             wasted_seconds=round(self.wasted_seconds, 3),
             failures=self.failures,
+            gpu_utilization_percent=gpu.utilization_percent,
+            gpu_memory_bytes=gpu.memory_bytes,
         )
 
 

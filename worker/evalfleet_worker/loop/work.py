@@ -17,8 +17,6 @@ from evalfleet_worker.store.objects import StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-STORE_PATIENCE_SECONDS = 300.0
-"""An unreachable store is waited for this long; then the worker leaves its place (exit 75)."""
 LOAD_ATTEMPTS = 3
 POLL_SECONDS = 0.2
 
@@ -56,14 +54,17 @@ class Worker:
     stop: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
     _last_step: Wait | Done = field(default_factory=Done)
+    _stopped_at: float | None = None
+    _failed_in: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> ExitCode:
         """Work until nothing is left.
 
         Returns:
-            DONE, TERMINATED after a stop, DISRUPTED when the store is gone for long.
+            DONE, or TERMINATED after a stop.
 
         Raises:
+            StoreUnavailableError: the store is gone for long: the worker leaves its place.
             RunError: the engine can never be loaded, or the store refuses for good.
         """
         heartbeat = threading.Thread(target=self._heartbeat, daemon=True)
@@ -72,9 +73,6 @@ class Worker:
             return self._work()
         except StoppedError:
             return ExitCode.TERMINATED
-        except StoreUnavailableError as error:
-            log.warning("leaving: %s", error)
-            return ExitCode.DISRUPTED
         finally:
             self.meter.state = "Done" if not self.stop.is_set() else "Stopping"
             self._ended.set()
@@ -118,7 +116,7 @@ class Worker:
         self.meter.state = "LoadingModel"
         for attempt in range(LOAD_ATTEMPTS):
             self.engine.start()
-            reply = self._receive(deadline=None)
+            reply = self._receive(may_finish=False)
             match reply:
                 case Loaded():
                     self.meter.device, self.meter.model_load_seconds = reply.device, reply.seconds
@@ -134,10 +132,11 @@ class Worker:
 
     def _execute(self, work: Prepared) -> Prepared | None:
         """Score one unit, preparing the next one meanwhile; returns that one."""
+        self._renew_engine(work.claim)
         self.meter.state = "Scoring"
         self.engine.submit(Score(work.requests))
-        following = self._prepare() if self._may_prefetch() else None
-        reply = self._receive(deadline=work.claim)
+        following = self._prefetch()
+        reply = self._receive(may_finish=True)
         match reply:
             case Answers():
                 self._commit(work, reply)
@@ -151,46 +150,68 @@ class Worker:
                 raise RunError(FailureReason.INTERNAL_ERROR, f"unexpected reply of the engine: {reply}")
         return following
 
+    def _renew_engine(self, claim: Claim) -> None:
+        """A unit that failed in this engine process is tried in another: equal failures of one process prove little."""
+        if self._failed_in.get(claim.unit.index) == self.engine.incarnation:
+            self._load()
+
+    def _prefetch(self) -> Prepared | None:
+        """The next unit, if it may be claimed now; a stop meanwhile must not cost the unit in flight."""
+        try:
+            return self._prepare() if self._may_prefetch() else None
+        except StoppedError:
+            return None
+
     def _may_prefetch(self) -> bool:
         """Hold a second unit only while there is plenty for everybody."""
         coordinator = self.coordinator
-        left = len(coordinator.plan.units) - len(coordinator.finished)
-        return left > 4 * max(1, coordinator.claimed_elsewhere + 1) and not self.stop.is_set()
+        plenty = coordinator.units_left > 4 * max(1, coordinator.claimed_elsewhere + 1)
+        return plenty and not self.stop.is_set()
 
-    def _receive(self, deadline: Claim | None) -> Loaded | Refused | Answers | Failed | Died:
+    def _receive(self, may_finish: bool) -> Loaded | Refused | Answers | Failed | Died:
         """Wait for the engine; after a stop only as long as the grace allows for the unit in flight."""
-        stopped_at: float | None = None
         while True:
             reply = self.engine.receive(POLL_SECONDS)
             if reply is not None:
                 return reply
-            if self.stop.is_set():
-                stopped_at = stopped_at or time.monotonic()
-                if deadline is None or time.monotonic() - stopped_at > self.grace_seconds:
-                    raise StoppedError
+            if self.stop.is_set() and not (may_finish and self._is_in_grace()):
+                raise StoppedError
+
+    def _is_in_grace(self) -> bool:
+        """Whether time is left to bring the unit in flight home; the grace begins when the stop is first noticed."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+        return time.monotonic() - self._stopped_at <= self.grace_seconds
 
     def _commit(self, work: Prepared, reply: Answers) -> None:
         metadata = {"device": self.meter.device, "modelLoadSeconds": f"{self.meter.model_load_seconds:.3f}"}
-        first = self._patiently(lambda: self.coordinator.commit(work.claim, reply.answers, reply.seconds, metadata))
+        commit = self.coordinator.commit
+        first = self._patiently(lambda: commit(work.claim, reply.answers, reply.seconds, metadata), may_finish=True)
         self.meter.scored(work.claim.unit, reply.seconds, first)
 
     def _failed(self, claim: Claim, reason: FailureReason, message: str) -> None:
         log.warning("unit %d: %s", claim.unit.index, message)
         self.meter.failures += 1
-        self._patiently(lambda: self.coordinator.record_failure(claim, reason, message, self.engine.incarnation))
+        incarnation = self._failed_in[claim.unit.index] = self.engine.incarnation
+        self._patiently(lambda: self.coordinator.record_failure(claim, reason, message, incarnation), may_finish=True)
 
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Repeat a store action with growing pauses while the store does not answer."""
+    def _patiently(self, action: Callable[[], T], may_finish: bool = False) -> T:
+        """Repeat a store action with growing pauses while the store does not answer.
+
+        After a stop only what brings the unit in flight home is repeated, as long as the grace allows.
+        """
         pause, begun = 0.2, time.monotonic()
         while True:
             try:
                 return action()
             except StoreUnavailableError as error:
-                if time.monotonic() - begun > STORE_PATIENCE_SECONDS:
+                if time.monotonic() - begun > self.coordinator.settings.store_patience_seconds:
                     raise
                 log.warning("store: %s; trying again in %.1f s", error, pause)
                 if self.stop.wait(pause):
-                    raise StoppedError from error
+                    if not (may_finish and self._is_in_grace()):
+                        raise StoppedError from error
+                    time.sleep(min(pause, 1.0))
                 pause = min(10.0, 2 * pause)
 
     def _heartbeat(self) -> None:
@@ -207,3 +228,4 @@ class Worker:
                 self.coordinator.release(claim)
             except (StoreUnavailableError, RunError) as error:
                 log.warning("claim of unit %d stays until its lease ends: %s", claim.unit.index, error)
+                return  # the next would only cost time that a stopped process does not have

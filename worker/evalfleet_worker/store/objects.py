@@ -6,6 +6,7 @@ Only these five operations are used, so that the protocol is the same on every b
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +22,16 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.store.errors import StoreUnavailableError
+
+__all__ = ["Entry", "Objects", "ObstoreObjects", "StoreUnavailableError", "explain", "open_objects"]
 
 FILE = "file://"
-
-
-class StoreUnavailableError(Exception):
-    """The store did not answer: worth another try."""
+QUICK_RETRIES: Any = {
+    "max_retries": 2,
+    "retry_timeout": timedelta(seconds=5),
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +170,13 @@ def explain(error: Exception, where: str) -> RunError | StoreUnavailableError:
     return StoreUnavailableError(f"{where}: {_short(text)}")
 
 
-def open_objects(uri: str) -> ObstoreObjects:
+def open_objects(uri: str, quick_to_fail: bool = False) -> ObstoreObjects:
     """Objects of a store URI: a path, file://, s3://, gs://, az:// or memory:// (tests).
+
+    Args:
+        uri: where.
+        quick_to_fail: an unreachable store is an error within seconds: for callers that repeat their calls themselves
+            and must notice a stop between them (no Python signal handler runs within a call). Else within minutes.
 
     Raises:
         RunError: the URI is unknown or the folder cannot be made.
@@ -178,7 +188,8 @@ def open_objects(uri: str) -> ObstoreObjects:
             folder = Path(uri.removeprefix(FILE))
             folder.mkdir(parents=True, exist_ok=True)
             return ObstoreObjects(LocalStore(folder), str(folder))
-        return ObstoreObjects(from_url(uri), uri)
+        options = {"retry_config": QUICK_RETRIES} if quick_to_fail else {}
+        return ObstoreObjects(from_url(uri, **options), uri)
     except OSError as error:
         raise explain(error, uri) from error
     except (BaseError, ValueError) as error:

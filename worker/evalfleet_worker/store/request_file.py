@@ -1,4 +1,4 @@
-"""requests.parquet read by row group: one range read per unit, the footer once per process."""
+"""requests.parquet read by row group: one range read for some neighbouring units, the footer once per process."""
 
 import io
 
@@ -9,6 +9,10 @@ from evalfleet_worker.store.objects import Objects
 from evalfleet_worker.tables import requests_of
 
 FOOTER_GUESS_BYTES = 64 * 1024
+READ_AHEAD_UNITS = 4
+"""A worker walks through neighbouring units, so what follows is probably its own."""
+READ_AHEAD_BYTES = 4 * 2**20
+"""Units that are larger than this together are read one by one."""
 
 
 class RequestFile:
@@ -25,12 +29,27 @@ class RequestFile:
         Raises:
             OSError or ValueError: damaged file.
         """
-        group = self._file.metadata.row_group(unit.index)
-        columns = [group.column(index) for index in range(group.num_columns)]
+        start, end = self._place(unit.index)
+        if not self._window.holds(start, end):
+            self._window.load(start, self._end_of_neighbours(unit.index))
+        return requests_of(self._file, unit)
+
+    def _place(self, group: int) -> tuple[int, int]:
+        """First and last (exclusive) byte of a row group."""
+        metadata = self._file.metadata.row_group(group)
+        columns = [metadata.column(index) for index in range(metadata.num_columns)]
         starts = [column.dictionary_page_offset or column.data_page_offset for column in columns]
         ends = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
-        self._window.load(min(starts), max(ends))
-        return requests_of(self._file, unit)
+        return min(starts), max(ends)
+
+    def _end_of_neighbours(self, first: int) -> int:
+        start, end = self._place(first)
+        for group in range(first + 1, min(first + READ_AHEAD_UNITS, self._file.num_row_groups)):
+            further = self._place(group)[1]
+            if further - start > READ_AHEAD_BYTES:
+                break
+            end = further
+        return end
 
 
 class _Window(io.RawIOBase):
@@ -44,6 +63,9 @@ class _Window(io.RawIOBase):
         self._position = 0
         self._start = 0
         self._content = b""
+
+    def holds(self, start: int, end: int) -> bool:
+        return self._start <= start and end <= self._start + len(self._content)
 
     def load(self, start: int, end: int) -> None:
         self._start, self._content = start, self._objects.get_range(self._path, start, end)

@@ -43,13 +43,13 @@ class RunStore:
         self._requests: dict[str, RequestFile] = {}
 
     @classmethod
-    def open(cls, store_uri: str, namespace: str, run_id: str) -> Self:
-        """The run in the store at a URI: a path, file://, s3://, gs://, az://.
+    def open(cls, store_uri: str, namespace: str, run_id: str, quick_to_fail: bool = False) -> Self:
+        """The run in the store at a URI: a path, file://, s3://, gs://, az://; `quick_to_fail` as in `open_objects`.
 
         Raises:
             RunError: the store cannot be opened.
         """
-        return cls(open_objects(store_uri), Layout(namespace, run_id), store_uri)
+        return cls(open_objects(store_uri, quick_to_fail), Layout(namespace, run_id), store_uri)
 
     @property
     def results_uri(self) -> str:
@@ -137,11 +137,14 @@ class RunStore:
         return read_listing(self.objects.list(f"{self.layout.segment(segment)}/"))
 
     def commit(self, unit: Unit, owner: str, content: bytes) -> bool:
-        """Create the unit's part; True when it is this owner's, also after a lost response."""
-        if self.objects.create(self.layout.part(unit.index), content):
+        """Create the unit's part; True when it is this owner's, also after a lost response or over a damaged part."""
+        path = self.layout.part(unit.index)
+        if self.objects.create(path, content):
             return True
         committed = self._part(unit)
-        return committed is not None and committed[1].get("owner") == owner
+        if committed is None:  # the part was damaged and is put aside now
+            return self.objects.create(path, content)
+        return committed[1].get("owner") == owner
 
     def read_answers(self, plan: Plan, unit: Unit) -> tuple[list[Answer], dict[str, str]] | None:
         """The committed answers of a unit with their metadata; a damaged part is put aside and executed again."""
@@ -246,6 +249,12 @@ class RunStore:
 def segments(plan: Plan) -> range:
     """Segment numbers of a plan."""
     return range(-(-len(plan.units) // SEGMENT_UNITS))
+
+
+def segment_units(plan: Plan, segment: int) -> range:
+    """Unit indices of a segment."""
+    first = segment * SEGMENT_UNITS
+    return range(first, min(first + SEGMENT_UNITS, len(plan.units)))
 
 
 def _digest(content: bytes) -> str:

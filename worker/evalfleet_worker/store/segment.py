@@ -1,16 +1,9 @@
 """What a segment's listing says about its units. Pure."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from evalfleet_worker.store.objects import Entry
-
-_CLAIM = re.compile(r"/claims/(\d+)\.(\d+)$")
-_FREED = re.compile(r"/claims/(\d+)\.(\d+)\.free$")
-_BACKUP = re.compile(r"/claims/(\d+)\.backup$")
-_PART = re.compile(r"/units/(\d+)\.parquet$")
-_FAILED = re.compile(r"/units/(\d+)\.failed\.json$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +33,24 @@ def read_listing(entries: Iterable[Entry]) -> Listing:
     epochs: dict[int, dict[int, str]] = {}
     freed: dict[int, set[int]] = {}
     for entry in entries:
-        if match := _CLAIM.search(entry.path):
-            epochs.setdefault(int(match[1]), {})[int(match[2])] = entry.stamp
-        elif match := _PART.search(entry.path):
-            listing.done.add(int(match[1]))
-        elif match := _FREED.search(entry.path):
-            freed.setdefault(int(match[1]), set()).add(int(match[2]))
-        elif match := _BACKUP.search(entry.path):
-            listing.backups.add(int(match[1]))
-        elif match := _FAILED.search(entry.path):
-            listing.failed.add(int(match[1]))
+        folder, _, name = entry.path.rpartition("/")
+        number, _, kind = name.partition(".")
+        if not (number.isdecimal() and kind):
+            continue
+        unit, is_claim = int(number), folder.endswith("/claims")
+        if is_claim and kind.isdecimal():
+            epochs.setdefault(unit, {})[int(kind)] = entry.stamp
+        elif is_claim and kind == "backup":
+            listing.backups.add(unit)
+        elif is_claim and (epoch := kind.removesuffix(".free")) != kind and epoch.isdecimal():
+            freed.setdefault(unit, set()).add(int(epoch))
+        elif not is_claim and kind == "parquet":
+            listing.done.add(unit)
+        elif not is_claim and kind == "failed.json":
+            listing.failed.add(unit)
     listing.failed -= listing.done
     for unit, stamps in epochs.items():
-        epoch, given_up = max(stamps), freed.get(unit, set())
-        losses = len(stamps.keys() - given_up) - (epoch not in given_up)
-        listing.claims[unit] = ClaimSeen(epoch, stamps[epoch], epoch in given_up, losses)
+        newest, given_up = max(stamps), freed.get(unit, set())
+        losses = len(stamps.keys() - given_up) - (newest not in given_up)
+        listing.claims[unit] = ClaimSeen(newest, stamps[newest], newest in given_up, losses)
     return listing
