@@ -157,19 +157,19 @@ def test_the_largest_fixed_number_makes_nothing_late_and_the_smallest_is_the_mea
 def test_the_night_chooses_by_the_past_alone_and_follows_what_pays() -> None:
     series = waves(4)
     nights = nights_of(series, knowing(series, 15))
-    assert [choice.predicts for choice in nights.choices] == [False] * FIRST_DAYS + [True] * 2
-    assert share_predicting(nights, FIRST_DAYS) == 1.0
+    assert [day[0].predicts for day in nights.choices] == [False] * FIRST_DAYS + [True] * 2
+    assert share_predicting(nights, FIRST_DAYS, 0) == 1.0
     work, late = (part[FIRST_DAYS:].sum() for part in (nights.ledger.work, nights.ledger.late))
     assert 100 * late / work <= SLOW.late_percent
     changed = Series(np.concatenate([series.values[: 3 * DAY], 3 * series.values[3 * DAY :]]))
     other = nights_of(changed, knowing(series, 15))
-    assert [choice.setting for choice in other.choices] == [choice.setting for choice in nights.choices]
+    assert [day[0].setting for day in other.choices] == [day[0].setting for day in nights.choices]
 
 
 def nights_of(series: Series, forecast: DemandForecast) -> Nights:
     ours = proactive(forecast)
     grids = [replay_grid(one, [series], [15], 10) for one in (REACTIVE, ours)]
-    return run_nights(series, 0, Rivals(REACTIVE, grids[0], ours, grids[1]), SLOW)
+    return run_nights([series], {15: Rivals(REACTIVE, grids[0], ours, grids[1])}, [SLOW])
 
 
 def test_prediction_takes_over_only_with_five_percent_or_where_it_alone_meets_the_target() -> None:

@@ -20,7 +20,7 @@ from evalfleet_scaling.forecast.forecaster import Forecaster
 from evalfleet_scaling.forecast.gate import Gate, Terms, self_replay
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, MINUTES_PER_DAY, Series
 from evalfleet_scaling.forecast.models import Setup
-from evalfleet_scaling.forecast.online import Rivals, run_nights, share_predicting
+from evalfleet_scaling.forecast.online import Rivals, night_lanes, run_nights, share_predicting
 from evalfleet_scaling.forecast.policy import Candidate, lanes_of
 from evalfleet_scaling.forecast.synthetic import FAMILIES
 from evalfleet_scaling.forecast.tune import Grid, Tuned, replay_grid, tune, with_settings
@@ -140,33 +140,28 @@ def tuned_rows(group: Group, candidate: Candidate, grid: Grid, cpu: float) -> li
 
 def online_rows(group: Group, grids: dict[str, Grid]) -> list[Row]:
     """Our own choice, night by night."""
+    began = time.process_time()
+    terms = [Terms(lead, TOLERATED_MINUTES, target) for lead in LEADS for target in TARGETS]
+    path = empty_path(night_lanes(group.series, terms))
+    nights = run_nights(group.series, _rivals(group, grids), terms, path)
+    cpu = (time.process_time() - began) / len(terms) + group.forecast_cpu
     out = []
-    for lead in LEADS:
-        for target in TARGETS:
-            began = time.process_time()
-            terms, judged, shares = Terms(lead, TOLERATED_MINUTES, target), [], []
-            for index, series in enumerate(group.series):
-                path = empty_path(lanes_of([series], [lead], TOLERATED_MINUTES, [grids["reactive"].settings[0]]))
-                nights = run_nights(series, index, _rivals(group, index, grids, lead), terms, path)
-                judged.append(judge(nights.ledger, path, [0], group.split, TOLERATED_MINUTES))
-                shares.append(share_predicting(nights, group.split))
-            cpu = time.process_time() - began + group.forecast_cpu
-            extra = {"predictingShare": round(float(np.mean(shares)), 3)}
-            out.append(
-                {
-                    **_head(group, ONLINE, lead, target),
-                    **_figures(Judged.together(judged)),
-                    **extra,
-                    **_cost(group, cpu),
-                }
-            )
+    for index, one in enumerate(terms):
+        mine = [index + seed * len(terms) for seed in range(len(group.series))]
+        found = judge(nights.ledger, path, mine, group.split, TOLERATED_MINUTES)
+        share = float(np.mean([share_predicting(nights, group.split, lane) for lane in mine]))
+        head = _head(group, ONLINE, one.lead_minutes, one.late_percent)
+        out.append({**head, **_figures(found), "predictingShare": round(share, 3), **_cost(group, cpu)})
     return out
 
 
-def _rivals(group: Group, index: int, grids: dict[str, Grid], lead: int) -> Rivals:
-    forecast = group.alone(index)
-    reaction = vetoing(forecast) if lead <= TOLERATED_MINUTES else REACTIVE
-    return Rivals(reaction, grids[reaction.name], proactive(forecast), grids["proactive"])
+def _rivals(group: Group, grids: dict[str, Grid]) -> dict[int, Rivals]:
+    prediction, veto = proactive(group.forecast), vetoing(group.forecast)
+    reactions = {lead: veto if lead <= TOLERATED_MINUTES else REACTIVE for lead in LEADS}
+    return {
+        lead: Rivals(reaction, grids[reaction.name], prediction, grids[prediction.name])
+        for lead, reaction in reactions.items()
+    }
 
 
 def gate_rows(group: Group) -> list[Row]:

@@ -1,18 +1,19 @@
-"""The whole of evalfleet's decision on one series, night by night: the gate chooses rule, level and drain target.
+"""The whole of evalfleet's decision, night by night: the gate chooses rule, level and drain target.
 
 Every day at the same hour the settings are judged by their own replay of the last seven days, exactly as the operator's
 nightly self-replay does, and the next day runs with the winner. Nothing of a day is known before it is over. Until two
 days have passed, reaction with its default setting runs.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evalfleet_scaling.forecast.fluid_queue import Ledger, Path, Replay
 from evalfleet_scaling.forecast.gate import LEAST_GAIN, Terms
-from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, Series
-from evalfleet_scaling.forecast.policy import Candidate, Setting, lanes_of
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series
+from evalfleet_scaling.forecast.policy import Candidate, Lanes, Observation, PolicyFactory, Setting, lanes_of
 from evalfleet_scaling.forecast.tune import Grid, Outcome, with_settings
 
 DEFAULT = Setting(1.0, 10.0, 1.0)
@@ -73,24 +74,73 @@ def better(predicted: Outcome, reacted: Outcome) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Nights:
-    """A series run with a new choice every day."""
+    """Series run with a new choice every day.
 
+    Attributes:
+        terms: of each lane; lanes are (series, terms), terms fastest.
+        ledger: sums per day and lane.
+        choices: of each day, one per lane.
+    """
+
+    terms: tuple[Terms, ...]
     ledger: Ledger
-    choices: tuple[Choice, ...]
+    choices: tuple[tuple[Choice, ...], ...]
 
 
-def run_nights(series: Series, index: int, rivals: Rivals, terms: Terms, path: Path | None = None) -> Nights:
-    """Run one series; `index` is its place in the grids."""
-    base = lanes_of([series], [terms.lead_minutes], terms.tolerated_minutes, [DEFAULT])
-    choices = tuple(choose(rivals, terms, day, index) for day in range(-(-len(series) // MINUTES_PER_DAY)))
-    replay = Replay(choices[0].candidate.factory, with_settings(base, [choices[0].setting]))
-    for day, choice in enumerate(choices):
-        if day and choice != choices[day - 1]:
-            replay.become(choice.candidate.factory, with_settings(base, [choice.setting]))
+def run_nights(
+    series: Sequence[Series], rivals: Mapping[int, Rivals], terms: Sequence[Terms], path: Path | None = None
+) -> Nights:
+    """Run every series on all terms side by side.
+
+    Args:
+        series: the series of the grids, in their order.
+        rivals: by lead time.
+        terms: all with the same tolerated wait.
+        path: filled minute by minute where given, with len(series) x len(terms) lanes.
+    """
+    lanes = night_lanes(series, terms)
+    days = range(-(-len(series[0]) // MINUTES_PER_DAY))
+    choices = tuple(_all_choices(series, rivals, terms, day) for day in days)
+    replay = Replay(*_of_day(lanes, choices[0]))
+    for day in days:
+        if day and choices[day] != choices[day - 1]:
+            replay.become(*_of_day(lanes, choices[day]))
         replay.advance((day + 1) * MINUTES_PER_DAY, path)
-    return Nights(replay.books.ledger, choices)
+    return Nights(tuple(terms) * len(series), replay.books.ledger, choices)
 
 
-def share_predicting(nights: Nights, first_day: int) -> float:
-    """Share of the days from `first_day` on in which prediction acted."""
-    return float(np.mean([choice.predicts for choice in nights.choices[first_day:]]))
+def night_lanes(series: Sequence[Series], terms: Sequence[Terms]) -> Lanes:
+    """One lane for each series and terms."""
+    base = lanes_of(series, [1], terms[0].tolerated_minutes, [DEFAULT] * len(terms))
+    leads = np.array([one.lead_minutes for one in terms] * len(series))
+    return Lanes(base.series, base.source, leads, base.tolerated_minutes, base.tuning)
+
+
+def _all_choices(
+    series: Sequence[Series], rivals: Mapping[int, Rivals], terms: Sequence[Terms], day: int
+) -> tuple[Choice, ...]:
+    return tuple(choose(rivals[one.lead_minutes], one, day, index) for index in range(len(series)) for one in terms)
+
+
+def _of_day(lanes: Lanes, choices: tuple[Choice, ...]) -> tuple[PolicyFactory, Lanes]:
+    return lambda today: _EachItsOwn(today, choices), with_settings(lanes, [choice.setting for choice in choices])
+
+
+class _EachItsOwn:
+    """Lanes with a policy each."""
+
+    def __init__(self, lanes: Lanes, choices: tuple[Choice, ...]) -> None:
+        names = np.array([choice.candidate.name for choice in choices])
+        candidates = {choice.candidate.name: choice.candidate for choice in choices}
+        self.policies = [(names == name, one.factory(lanes)) for name, one in candidates.items()]
+
+    def wanted(self, seen: Observation) -> FloatArray:
+        """Of every lane what its policy wants."""
+        return np.asarray(
+            np.select([mine for mine, _ in self.policies], [one.wanted(seen) for _, one in self.policies])
+        )
+
+
+def share_predicting(nights: Nights, first_day: int, lane: int) -> float:
+    """Share of the days from `first_day` on in which prediction acted in a lane."""
+    return float(np.mean([choices[lane].predicts for choices in nights.choices[first_day:]]))
