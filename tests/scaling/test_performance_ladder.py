@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalfleet_scaling.eta import EtaInput, estimate_finish
 from evalfleet_scaling.performance.history import History, learn, learn_all
 from evalfleet_scaling.performance.interface import FinishedRun, Key, Quantity, Rung, Work
 from evalfleet_scaling.performance.predict import predictor
@@ -112,6 +113,13 @@ def test_a_repeated_key_takes_as_long_as_it_took():
     answer = ask(history(*(run(f"r{i}", ratio=2.5) for i in range(6))))
     assert answer.p50 == pytest.approx(2.5 * expected(SECONDS, WORK, H100), rel=0.02)
     assert "6 earlier runs" in answer.explanation
+
+
+def test_the_eta_of_a_predicted_run_has_its_quantiles():
+    answer = ask(history(*(run(f"r{i}", ratio=2.5) for i in range(6))))
+    eta = estimate_finish(EtaInput(answer.planned, ready_workers=1, rate_relative_error=answer.relative_error))
+    assert eta.p50 == pytest.approx(answer.p50, rel=0.01)
+    assert eta.p90 == pytest.approx(answer.p90, rel=0.03)
 
 
 def test_a_new_model_is_scaled_by_its_arithmetic_and_the_efficiency_of_the_device():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import log
+from math import exp, log
 
 from evalfleet_scaling.checks import require_count, require_number
 from evalfleet_scaling.errors import ScalingInputError
@@ -10,6 +10,7 @@ from evalfleet_scaling.errors import ScalingInputError
 LONGEST_NAME = 253
 Z90 = 1.2815515655446004
 """The 90 % point of the standard normal distribution: p10 to p90 is an 80 % interval."""
+Z95 = 1.6448536269514722
 
 
 class InvalidKeyError(ScalingInputError):
@@ -162,3 +163,8 @@ class Prediction:
     def relative_error(self) -> float:
         """Standard deviation of the logarithm: what `eta.EtaInput.rate_relative_error` wants."""
         return log(self.p90 / self.p10) / (2 * Z90)
+
+    @property
+    def planned(self) -> float:
+        """Upper 95 % bound: what deadlines are planned with, as `eta.EtaInput.work_left_gpu_seconds` wants it."""
+        return self.p50 * exp(Z95 * self.relative_error)
