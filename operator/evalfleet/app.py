@@ -141,6 +141,7 @@ class Operator:
                 for key in self.controller.cache.replace(kind, items, namespace, version):
                     body = self.controller.cache.get(key)
                     self.controller.concern(kind, body) if body is not None else self._concern_all(key.namespace)
+        self.controller.observer.forget_others()
         self._listed_at = time.monotonic()
 
     def _concern_all(self, namespace: str) -> None:

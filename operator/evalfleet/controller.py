@@ -142,7 +142,7 @@ class Controller:
 
     async def _reconcile_fleet(self, key: Key) -> None:
         now = self.kube.clock.now()
-        worlds = self._jobs_of(key, now)
+        worlds = self.observer.policy_worlds(key, now)
         policy, problem = self.observer.policy(key.namespace, key.name)
         try:
             ledger = await self._settle(key, policy, worlds, now)
@@ -169,7 +169,7 @@ class Controller:
         """The policy's spend ledger up to now, written before anything is decided on it."""
         before = await self.spend.read(key)
         pods = self.observer.paid_pods(key.namespace, worlds, policy)
-        ledger = account(before, pods, frozenset(worlds), now)
+        ledger = account(before, pods, self.observer.runs(key.namespace), now)
         await self.spend.keep(key, ledger, now.timestamp())
         return ledger
 
@@ -198,16 +198,6 @@ class Controller:
         before = self.memory.verdicts.get(uid)
         self.memory.verdicts[uid] = verdict
         return before is None or replace(before, message="") != replace(verdict, message="")
-
-    def _jobs_of(self, policy: Key, now: datetime) -> dict[str, JobWorld]:
-        worlds: dict[str, JobWorld] = {}
-        for body in self.cache.of_kind("EvaluationJob", policy.namespace):
-            if self.observer.policy_key(body) != policy:
-                continue
-            world = self.observer.job_world(key_of("EvaluationJob", body), now)
-            if world is not None:
-                worlds[world.identity.uid] = world
-        return worlds
 
     # Out: actions and status
 

@@ -1,5 +1,6 @@
 """From cached objects to the worlds that reconciliation looks at. Pure reading, no decisions."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,8 @@ from typing import Any
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.manifest import ManifestError, parse_evaluation_job
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.cache import Cache, Key
+from evalfleet.cache import Cache, Key, key_of
+from evalfleet.conditions import status_of
 from evalfleet.manifests import (
     ANNOTATION_PRICE,
     LABEL_CAPACITY_TYPE,
@@ -65,19 +67,68 @@ class Observer:
     cache: Cache
     memory: Memory
     settings: Settings
+    specs: dict[str, tuple[int, EvaluationJob | None, str]] = field(default_factory=dict)
+    policies: dict[Key, tuple[int, ScalingPolicy | None, str]] = field(default_factory=dict)
+    """Parsed specs by uid or key, with their generation: parsing costs more than everything else of a pass."""
 
     def job_world(self, key: Key, now: datetime) -> World | None:
         """The world of one EvaluationJob, None when it is gone."""
         body = self.cache.get(key)
         if body is None:
             return None
-        job, problem = _parsed(body)
+        uid = str(body["metadata"]["uid"])
+        jobs = [item for item in self.cache.of_kind("Job", key.namespace) if _owner(item) == uid]
+        pods = [item for item in self.cache.of_kind("Pod", key.namespace) if _labels(item).get(LABEL_RUN) == uid]
+        return self._world(body, jobs, pods, now)
+
+    def policy_worlds(self, policy: Key, now: datetime) -> dict[str, World]:
+        """The worlds of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
+        jobs, pods = defaultdict(list), defaultdict(list)
+        for item in self.cache.of_kind("Job", policy.namespace):
+            jobs[_owner(item)].append(item)
+        for item in self.cache.of_kind("Pod", policy.namespace):
+            pods[_labels(item).get(LABEL_RUN, "")].append(item)
+        worlds = {}
+        for body in self.cache.of_kind("EvaluationJob", policy.namespace):
+            uid = str(body["metadata"]["uid"])
+            if self.policy_key(body) == policy and not self._is_history(body, bool(jobs[uid] or pods[uid])):
+                worlds[uid] = self._world(body, jobs[uid], pods[uid], now)
+        return worlds
+
+    def runs(self, namespace: str) -> frozenset[str]:
+        """Uids of all EvaluationJobs of a namespace."""
+        return frozenset(str(body["metadata"]["uid"]) for body in self.cache.of_kind("EvaluationJob", namespace))
+
+    def forget_others(self) -> None:
+        """Forget what is remembered of EvaluationJobs that exist no more; called when everything was listed."""
+        alive = {str(body["metadata"]["uid"]) for body in self.cache.of_kind("EvaluationJob")}
+        memory = self.memory
+        remembered: tuple[dict[str, Any], ...] = (
+            self.specs,
+            memory.verdicts,
+            memory.preempted,
+            memory.money,
+            memory.etas,
+        )
+        for members in remembered:
+            for uid in members.keys() - alive:
+                del members[uid]
+        memory.generations = {key: value for key, value in memory.generations.items() if key[0] in alive}
+
+    def _is_history(self, body: Object, has_children: bool) -> bool:
+        """Whether an EvaluationJob has ended, has no children, and its last worker is paid."""
+        conditions = (body.get("status") or {}).get("conditions") or []
+        money = self.memory.money.get(str(body["metadata"]["uid"]))
+        paid = money is None or money.per_hour == 0
+        return not has_children and paid and status_of(conditions, "Succeeded") in ("True", "False")
+
+    def _world(self, body: Object, jobs: list[Object], pods: list[Object], now: datetime) -> World:
+        key = key_of("EvaluationJob", body)
+        job, problem = self._spec(body)
         policy_name = (body.get("spec") or {}).get("policyName")
         policy, policy_problem = self.policy(key.namespace, policy_name or DEFAULT_POLICY)
         uid = str(body["metadata"]["uid"])
-        jobs = [item for item in self.cache.of_kind("Job", key.namespace) if _owner(item) == uid]
-        own = (item for item in self.cache.of_kind("Pod", key.namespace) if _labels(item).get(LABEL_RUN) == uid)
-        pods = [without_machine(pod, self.memory.lost_nodes) for pod in own]
+        pods = [without_machine(pod, self.memory.lost_nodes) for pod in pods]
         finish, attempt = _finish(jobs, pods)
         preempted = self.memory.preempted.setdefault(uid, set())
         preempted.update(str(pod["metadata"]["uid"]) for pod in pods if _role(pod) == "work" and is_disrupted(pod))
@@ -108,17 +159,24 @@ class Observer:
             },
         )
 
+    def _spec(self, body: Object) -> tuple[EvaluationJob | None, str]:
+        """The parsed object of this generation, or the problem with it."""
+        uid, generation = str(body["metadata"]["uid"]), int(body["metadata"].get("generation") or 0)
+        known = self.specs.get(uid)
+        if known is None or known[0] != generation:
+            known = self.specs[uid] = (generation, *_parsed(body))
+        return known[1], known[2]
+
     def policy(self, namespace: str, name: str) -> tuple[ScalingPolicy | None, str]:
         """A policy, or None when it is absent or, with the reason, when it cannot be read."""
         body = self.cache.get(Key("ScalingPolicy", namespace, name))
         if body is None:
             return None, ""
-        document = {key: body[key] for key in ("apiVersion", "kind", "spec") if key in body}
-        metadata = {key: body["metadata"][key] for key in ("name", "namespace")}
-        try:
-            return ScalingPolicy.model_validate({**document, "metadata": metadata}), ""
-        except ValueError as error:
-            return None, " ".join(str(error).split())[:500]
+        key, generation = key_of("ScalingPolicy", body), int(body["metadata"].get("generation") or 0)
+        known = self.policies.get(key)
+        if known is None or known[0] != generation:
+            known = self.policies[key] = (generation, *_parsed_policy(body))
+        return known[1], known[2]
 
     def paid_pods(self, namespace: str, jobs: Mapping[str, World], policy: ScalingPolicy | None) -> list[PaidPod]:
         """The worker pods of a policy's jobs as the bill sees them; each carries the price it was started at."""
@@ -164,6 +222,15 @@ def _parsed(body: Object) -> tuple[EvaluationJob | None, str]:
         return parse_evaluation_job({**document, "metadata": metadata}, source="object"), ""
     except ManifestError as error:
         return None, "; ".join(str(problem) for problem in error.problems[:8])
+
+
+def _parsed_policy(body: Object) -> tuple[ScalingPolicy | None, str]:
+    document = {key: body[key] for key in ("apiVersion", "kind", "spec") if key in body}
+    metadata = {key: body["metadata"][key] for key in ("name", "namespace")}
+    try:
+        return ScalingPolicy.model_validate({**document, "metadata": metadata}), ""
+    except ValueError as error:
+        return None, " ".join(str(error).split())[:500]
 
 
 def _plan(jobs: Iterable[Object], pods: Iterable[Object]) -> Any:
