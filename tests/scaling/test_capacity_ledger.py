@@ -1,5 +1,7 @@
 """The ledger keeps its promise: no missed deadline against any spot behaviour while on-demand can be obtained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from capacity_worlds import FIRM, HOUR, SPOT, scenario, view
@@ -57,16 +59,49 @@ def test_failed_launches_enlarge_the_margin_and_successes_shrink_it():
     assert bad < unknown < good
 
 
-@pytest.mark.parametrize(("slack_hours", "started"), [(26, 0), (22, 8)])
-def test_the_line_of_a_job_that_needs_a_quarter_of_its_width_counts_a_quarter_of_the_share_by_load(
-    slack_hours, started
-):
-    """Half the time is left, S0 = 8 * 20 h * 3/4 = 120 h, share .2 + .8 / 4 = .4: the line is at 24 h. No spot."""
+@pytest.mark.parametrize(
+    ("seen", "slack_hours", "started"),
+    [
+        (8, 17, 0),  # share .2 + .8 / 16 = .25: the line is at 15 h
+        (8, 13, 8),
+        (4, 29, 0),  # half of the width never seen: (.25 + .65) / 2 = .45, 27 h
+        (4, 25, 8),
+        (0, 41, 0),  # no spot seen: .65, 39 h
+        (0, 37, 8),
+    ],
+)
+def test_the_line_is_lower_for_a_job_with_little_load_and_higher_where_spot_was_never_seen(seen, slack_hours, started):
+    """Half the time is left, S0 = 8 * 20 h * 3/4 = 120 h, load 1/4. No spot now."""
     idle = 8 * (300.0 + 600.0)  # a tick and a start-up for every slot
     work = 8 * 10 * HOUR - idle - slack_hours * HOUR
-    state = view(width=8, left=10 * HOUR, elapsed=10 * HOUR, work=work, total=40 * HOUR, offered=0)
-    plan = decide_by_ledger(state, LedgerSettings(reserve=0.2, reserve_by_load=0.8))
+    state = view(width=8, left=10 * HOUR, elapsed=10 * HOUR, work=work, total=40 * HOUR, offered=0, seen=seen)
+    plan = decide_by_ledger(state, LedgerSettings(reserve=0.2, reserve_by_load=0.8, reserve_scarce=0.65))
     assert (plan.slot_pool == FIRM).sum() == started
+
+
+@pytest.mark.parametrize(
+    ("work_hours", "prices", "settings_", "started"),
+    [
+        (8, (1.0, 1.5), LedgerSettings(0.0, dear_paces=1.5), [2, 1]),  # pace .8: two cheap ones, a third is enough
+        (8, (1.0, 1.05), LedgerSettings(0.0, dear_paces=1.5), [2, 6]),  # hardly dearer
+        (8, (1.0, 1.5), LedgerSettings(0.0), [2, 6]),  # not limited
+        (75, (1.0, 1.5), LedgerSettings(1.0, dear_paces=0.25), [2, 6]),  # below its line: dear spot before on-demand
+    ],
+)
+def test_dear_spot_is_used_only_as_far_as_the_pace_needs_it(work_hours, prices, settings_, started):
+    one = view(width=8, left=10 * HOUR, work=work_hours * HOUR, startup=0.0, tick=60.0)
+    state = replace(
+        one,
+        offered=np.array([[2, 100, 6]]),
+        steady=np.array([[0, 100, 0]]),
+        price=np.array([[prices[0], 3.0, prices[1]]]),
+        startup=np.zeros((1, 3)),
+        lifetime=np.full((1, 3), np.inf),
+        throughput=np.ones(3),
+        is_spot=np.array([True, False, True]),
+    )
+    plan = decide_by_ledger(state, settings_)
+    assert [(plan.slot_pool == pool).sum() for pool in (0, 2)] == started
 
 
 @given(

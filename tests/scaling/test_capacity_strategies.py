@@ -47,6 +47,7 @@ def views(draw):
         fallback_launches=launches,
         fallback_failures=np.floor(launches * draw(st.floats(0, 1))),
         was_critical=np.array([draw(st.booleans()) for _ in range(jobs)]),
+        spot_seen=np.array([draw(st.integers(0, 8)) for _ in range(jobs)]),
     )
 
 

@@ -26,6 +26,7 @@ def view(
     launches=0,
     failures=0,
     critical=False,
+    seen=None,
     tick=300.0,
     startup=600.0,
 ):
@@ -51,6 +52,7 @@ def view(
         fallback_launches=np.array([float(launches)]),
         fallback_failures=np.array([float(failures)]),
         was_critical=np.array([critical]),
+        spot_seen=np.array([width if seen is None else seen]),
     )
 
 

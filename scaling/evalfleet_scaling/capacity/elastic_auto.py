@@ -7,8 +7,10 @@ from evalfleet_scaling.capacity.view import CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName
 
 _SETTINGS = LedgerSettings(
-    reserve=0.35,
-    reserve_by_load=0.5,
+    reserve=0.15,
+    reserve_by_load=0.85,
+    reserve_scarce=0.8,
+    dear_paces=1.5,
     line_offset_startups=0.75,
     release_hysteresis_startups=8.0,
     margin_ticks=0.5,

@@ -22,6 +22,7 @@ from evalfleet_scaling.capacity.slots import fill, first, first_by, spot_order, 
 from evalfleet_scaling.capacity.view import EMPTY, BoolArray, CapacityPlan, CapacityView, FloatArray, IntArray
 
 _FREE = 1e-9  # GPU-seconds: stands for an action that costs nothing
+_DEAR = 0.1  # share above the cheapest pool from which on a pool is dear
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,19 @@ class LedgerSettings:
     """How careful a ledger is.
 
     The reserve line is max(0, share * S0 * left/span - line_offset_startups * width * d): with slack below it an idle
-    slot is given on-demand, so that slack remains for later swaps onto spot. share = reserve + reserve_by_load * u with
-    the load u = work / (width * span): the less of its width a job needs, the more likely spot comes back in time.
+    slot is given on-demand, so that slack remains for later swaps onto spot. With the load u = work / (width * span)
+    and r, the most spot workers seen at one moment over the width,
+
+        share = r * (reserve + reserve_by_load * u^2) + (1 - r) * reserve_scarce
+
+    The less of its width a job needs, the more likely spot comes back in time; spot that was never there does not.
     """
 
     reserve: float
     reserve_by_load: float = 0.0
+    reserve_scarce: float | None = None  # None: as if all the width had been seen
     line_offset_startups: float = 0.0
+    dear_paces: float | None = None  # paces of spot above which only the cheapest pools are used; None: use all
     release_hysteresis_startups: float = 2.0  # per worker needed on average, before surplus on-demand is released
     loss_delay_ticks: float = 0.0  # c in ticks; 0 when losses are acted on as events
     whole_ticks: bool = False  # round start-ups up to ticks
@@ -65,7 +72,8 @@ def decide_by_ledger(view: CapacityView, settings: LedgerSettings) -> CapacityPl
     slack = slack_now(view, settings, retries)
     line = _reserve_line(view, settings)
 
-    slot_pool, slack, started_spot = _start_spot(view, slot_pool, slack, prices)
+    offered = _worth_their_price(view, slot_pool, slack > line, settings)
+    slot_pool, slack, started_spot = _start_spot(view, slot_pool, slack, (prices, offered))
     slot_pool, slack, started_firm = _start_on_demand(view, slot_pool, slack, prices, line)
     slot_pool, slack = _swap_to_spot(view, slot_pool, slack, prices, ~(started_spot | started_firm))
     needed = np.minimum(view.work_left / np.maximum(view.left_seconds, view.tick_seconds), view.width)
@@ -137,17 +145,44 @@ def _reserve_line(view: CapacityView, settings: LedgerSettings) -> FloatArray:
     most = view.width * span * view.throughput[view.fallback]
     initial = np.maximum(most - view.work_total, 0.0)
     load = np.minimum(view.work_total / np.maximum(most, _FREE), 1.0)
-    kept = settings.reserve + settings.reserve_by_load * load
+    kept = settings.reserve + settings.reserve_by_load * load**2
+    if settings.reserve_scarce is not None:
+        seen = np.minimum(view.spot_seen / np.maximum(view.width, 1), 1.0)
+        kept = seen * kept + (1 - seen) * settings.reserve_scarce
     share = view.left_seconds / np.maximum(span, 1.0)
     offset = settings.line_offset_startups * view.width * view.fallback_startup
     result: FloatArray = np.maximum(kept * initial * share - offset, 0.0)
     return result
 
 
+def _worth_their_price(view: CapacityView, slot_pool: IntArray, calm: BoolArray, settings: LedgerSettings) -> IntArray:
+    """[J, Z] spot offers; where `calm` those of dearer pools only as far as the pace needs them.
+
+    A job above its line may finish early on dear machines or in time on cheap ones: beyond `dear_paces` times the pace
+    work / time and one spare, workers on pools that cost a tenth more than the cheapest wait for a cheaper offer.
+    """
+    offered, spots = view.spot_offered, view.is_spot
+    if settings.dear_paces is None or int(spots.sum()) <= 1:
+        return offered
+    cost = np.where(view.worthwhile, view.price / view.throughput, np.inf)
+    dear = cost > (1 + _DEAR) * cost.min(axis=1, keepdims=True)
+    order = spot_order(view)
+    seconds = np.maximum(view.left_seconds, view.tick_seconds) * view.throughput[view.fallback]
+    running = (slot_pool != EMPTY).sum(axis=1)
+    enough = np.ceil(settings.dear_paces * view.work_left / seconds) + 1 - running
+    ordered = np.take_along_axis(offered, order, axis=1)
+    before = np.cumsum(ordered, axis=1) - ordered
+    allowed = np.clip(enough[:, None] - before, 0, ordered)
+    limited = calm[:, None] & np.take_along_axis(dear, order, axis=1)
+    result = offered.copy()
+    np.put_along_axis(result, order, np.where(limited, allowed, ordered).astype(np.int64), axis=1)
+    return result
+
+
 def _start_spot(
-    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, terms: tuple[LedgerPrices, IntArray]
 ) -> tuple[IntArray, FloatArray, BoolArray]:
-    empty, offered = view.empty, view.spot_offered
+    (prices, offered), empty = terms, view.empty
     price = prices.idle_to_spot
     affordable = np.where(price > 0, whole(slack / np.maximum(price, _FREE)), view.width)
     affordable = np.where(slack >= 0, affordable, 0)

@@ -44,6 +44,7 @@ class CapacityView:
     fallback_launches: FloatArray  # [J] recent launches on it
     fallback_failures: FloatArray  # [J] of those, how many failed
     was_critical: BoolArray  # [J] answer of the previous decision
+    spot_seen: IntArray  # [J] most spot workers the job could have had at one moment so far
 
     @property
     def usable(self) -> BoolArray:
@@ -89,7 +90,10 @@ class CapacityView:
         """[J, Z] spot pools on which work is expected to be cheaper than on the fallback.
 
         A worker costs c * L and works L - d: it pays when L > k*d/(k-1) with k = fallback price / c per unit of work.
+        Where spot is all there is, nothing is to be compared.
         """
+        if self.is_spot[self.fallback]:
+            return np.broadcast_to(self.is_spot, self.price.shape)
         cost = self.price / self.throughput
         fallback = cost[:, self.fallback, None]
         with np.errstate(invalid="ignore"):

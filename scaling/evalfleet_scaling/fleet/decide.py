@@ -12,12 +12,12 @@ from evalfleet_scaling.fleet.guard import guard_promises
 from evalfleet_scaling.fleet.mix import Bounds, Mix, mix_capacity
 from evalfleet_scaling.fleet.money import read_money
 from evalfleet_scaling.fleet.settle import Settled, settle_changes
-from evalfleet_scaling.fleet.share import share_spot
+from evalfleet_scaling.fleet.share import SpotShare, share_spot
 from evalfleet_scaling.fleet.slots import joined
 from evalfleet_scaling.fleet.tables import Fleet, read_fleet
 from evalfleet_scaling.fleet.words import plural
 from evalfleet_scaling.memory import FleetMemory
-from evalfleet_scaling.model import FleetDecision, FleetSnapshot, LimitHit
+from evalfleet_scaling.model import FleetDecision, FleetSnapshot, LimitHit, StrategyName
 
 
 def decide_fleet(snapshot: FleetSnapshot, strategy: Strategy | None = None) -> FleetDecision:
@@ -32,7 +32,7 @@ def decide_fleet(snapshot: FleetSnapshot, strategy: Strategy | None = None) -> F
     guard = guard_promises(fleet, accepted)
     money = read_money(fleet, guard)
     bounds = Bounds(share, guard, money)
-    mix = mix_capacity(fleet, accepted, bounds, strategy or strategy_named(snapshot.strategy))
+    mix = mix_capacity(fleet, accepted, bounds, strategy or _strategy(fleet))
     kept, new = forced_slots(fleet, accepted, mix.slots)
     settled = settle_changes(fleet, accepted, joined(kept, mix.slots, new), mix.critical, share.reclaim)
     enforced = enforce(fleet, accepted, money, mix, settled.slots)
@@ -44,8 +44,13 @@ def decide_fleet(snapshot: FleetSnapshot, strategy: Strategy | None = None) -> F
         message=message,
         next_decision_seconds=_next_decision(fleet, settled),
         limits_hit=limits,
-        memory=_memory(fleet, accepted, mix, settled),
+        memory=_memory(fleet, accepted, mix, settled, share),
     )
+
+
+def _strategy(fleet: Fleet) -> Strategy:
+    """The strategy that the policy names; without a firm pool there is nothing to choose from but spot."""
+    return strategy_named(fleet.snapshot.strategy if len(fleet.pools.firm) else StrategyName.SPOT_ONLY)
 
 
 def _policy_words(fleet: Fleet, accepted: Accepted, limits: tuple[LimitHit, ...]) -> tuple[str, str]:
@@ -61,11 +66,13 @@ def _next_decision(fleet: Fleet, settled: Settled) -> float:
     return regular if settled.next_change_seconds is None else min(regular, settled.next_change_seconds)
 
 
-def _memory(fleet: Fleet, accepted: Accepted, mix: Mix, settled: Settled) -> FleetMemory:
+def _memory(fleet: Fleet, accepted: Accepted, mix: Mix, settled: Settled, share: SpotShare) -> FleetMemory:
+    names = [job.name for job in fleet.jobs.jobs]
     return FleetMemory(
-        critical=frozenset(fleet.jobs.jobs[row].name for row in np.flatnonzero(mix.critical).tolist()),
+        critical=frozenset(names[row] for row in np.flatnonzero(mix.critical).tolist()),
         surplus_since=settled.surplus_since,
         shortage_since=settled.shortage_since,
         removals_seconds=settled.removals_seconds,
         refused=accepted.refused,
+        spot_seen=dict(zip(names, share.seen.tolist(), strict=True)),
     )

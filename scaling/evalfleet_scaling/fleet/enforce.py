@@ -81,13 +81,17 @@ def _rank(fleet: Fleet, accepted: Accepted, mix: Mix, slots: Slots) -> IntArray:
 
     0. what a promise depends on now, earliest deadline first;
     1. late jobs that were promised: they finish soon rather than wait behind everybody who is in time;
-    2. on-demand of promised jobs without slack, 3. other promised, 4. the rest: running workers first in each.
+    2. on-demand of promised jobs without slack;
+    3. on-demand up to the share that a promise needs: left to the last moment, all promises that share a quota would
+       need it at once; 4. other promised, 5. the rest. Running workers first in 2 to 5.
     """
     standing = accepted.standing[slots.job]
     firm = ~fleet.pools.is_spot[slots.pool]
     promised = standing == Standing.GUARANTEED
     late = (standing == Standing.BEST_EFFORT) & ~fleet.jobs.best_effort[slots.job] & fleet.jobs.was_admitted[slots.job]
-    tier = np.select([slots.must, late, promised & firm & mix.critical[slots.job], promised], [0, 1, 2, 3], 4)
+    share = promised & _within_share(mix.needed, slots, firm)
+    tiers = [slots.must, late, promised & firm & mix.critical[slots.job], share, promised]
+    tier = np.select(tiers, [0, 1, 2, 3, 4], 5)
     nth = nth_of_job(slots.job)
     left = fleet.jobs.left[slots.job]
     # Without a deadline: every job's first worker before any job's second.
@@ -95,6 +99,16 @@ def _rank(fleet: Fleet, accepted: Accepted, mix: Mix, slots: Slots) -> IntArray:
     starting = (slots.worker < 0) & (tier > 1)
     keys = (slots.job, -fleet.jobs.priority[slots.job], urgency, starting, standing, tier)
     return np.lexsort(keys)
+
+
+def _within_share(needed: IntArray, slots: Slots, firm: BoolArray) -> BoolArray:
+    """Firm slots that are among the first `needed` of their job, running ones counted first."""
+    result = np.zeros(len(slots.job), dtype=np.bool_)
+    if needed.any():
+        rows = np.flatnonzero(firm)
+        rows = rows[np.argsort(slots.worker[rows] < 0, kind="stable")]
+        result[rows] = nth_of_job(slots.job[rows]) < needed[slots.job[rows]]
+    return result
 
 
 def _reserved_money(accepted: Accepted, money: Money) -> float:

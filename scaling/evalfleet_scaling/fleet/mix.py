@@ -16,6 +16,7 @@ from evalfleet_scaling.fleet.money import Money
 from evalfleet_scaling.fleet.share import SpotShare
 from evalfleet_scaling.fleet.slots import Slots, joined
 from evalfleet_scaling.fleet.tables import Fleet
+from evalfleet_scaling.promises import ROUNDING
 
 STEADY_STARTUPS = 2.0  # an offer that stood for this many start-ups is worth a swap
 _WIDTHS = (4, 16, 64, 256, 1024, 4096)
@@ -28,6 +29,7 @@ class Mix:
     slots: Slots
     critical: BoolArray  # [J]
     slack: FloatArray  # [J] GPU-seconds; nan where not known
+    needed: IntArray  # [J] on-demand workers that the promise needs on average where the quota is shared, else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ def mix_capacity(fleet: Fleet, accepted: Accepted, bounds: Bounds, strategy: Str
         parts.append(
             _demanded(fleet, bounds.guard, rows, held, (plan.slot_pool, plan.critical & accepted.guaranteed[rows]))
         )
-    return Mix(joined(*parts), critical & accepted.guaranteed, slack)
+    shares = np.nan_to_num(bounds.guard.shares) if bounds.guard.contended else np.zeros(count)
+    needed = np.ceil(shares - ROUNDING).astype(np.int64)
+    return Mix(joined(*parts), critical & accepted.guaranteed, slack, needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ def _view(fleet: Fleet, bounds: Bounds, rows: IntArray, held: _Held) -> Capacity
         fallback_launches=ones * pools.launches[pools.fallback],
         fallback_failures=ones * pools.launch_failures[pools.fallback],
         was_critical=jobs.was_critical[rows],
+        spot_seen=bounds.share.seen[rows],
     )
 
 

@@ -27,6 +27,7 @@ class SpotShare:
     offered: IntArray  # [J, Z] additional workers per pool
     reclaim: IntArray  # rows of the worker table
     short: IntArray  # [J] additional spot workers wanted but not available
+    seen: IntArray  # [J] most spot workers the job could have had at one moment so far
 
 
 def share_spot(fleet: Fleet, accepted: Accepted) -> SpotShare:
@@ -44,7 +45,16 @@ def share_spot(fleet: Fleet, accepted: Accepted) -> SpotShare:
     np.minimum.at(urgency, owner[winners], key[winners])
     offered = _place(fleet, granted, np.argsort(urgency, kind="stable"))
     pressing = int((key[losers] < 2 * _TIER).sum())
-    return SpotShare(offered, _reclaim(fleet, accepted, pressing), wanted - offered.sum(axis=1))
+    short = wanted - offered.sum(axis=1)
+    return SpotShare(offered, _reclaim(fleet, accepted, pressing), short, _seen(fleet, offered))
+
+
+def _seen(fleet: Fleet, offered: IntArray) -> IntArray:
+    """[J] larger of what was seen before and of the spot workers that it has or may add now."""
+    before = fleet.snapshot.memory.spot_seen
+    known = np.array([before.get(job.name, 0) for job in fleet.jobs.jobs] if before else 0)
+    result: IntArray = np.minimum(np.maximum(known, _held(fleet) + offered.sum(axis=1)), fleet.jobs.width)
+    return result
 
 
 def _held(fleet: Fleet) -> IntArray:
@@ -67,24 +77,26 @@ def _claims(fleet: Fleet, accepted: Accepted, wanted: IntArray, total: int) -> t
     jobs = fleet.jobs
     need = np.where(np.isfinite(jobs.left), jobs.work / np.maximum(jobs.left, fleet.tick), 0.0)
     gain = np.minimum(need[owner] / nth, 1e3)
-    necessary = nth <= np.ceil(need)[owner]
-    with_deadline = np.where(necessary, 0.0, 2 * _TIER) + 1e3 - gain
-    rank = _rank_in_submitter(fleet, owner, nth, held)
-    starving = (jobs.waited >= STARVATION_SECONDS)[owner] & (nth == 1)
-    without = np.where(starving, _TIER + _TIER / (1 + jobs.waited[owner]), 3 * _TIER + rank)
-    return owner, np.where((accepted.standing == Standing.NO_DEADLINE)[owner], without, with_deadline)
+    key = np.where(nth <= np.ceil(need)[owner], 0.0, 2 * _TIER) + 1e3 - gain
+    without = np.flatnonzero((accepted.standing == Standing.NO_DEADLINE)[owner])
+    if len(without):
+        owners, nth = owner[without], nth[without]
+        waited = jobs.waited[owners]
+        rank = _rank_in_submitter(fleet, (owners, nth), held)
+        starving = (waited >= STARVATION_SECONDS) & (nth == 1)
+        key[without] = np.where(starving, _TIER + _TIER / (1 + waited), 3 * _TIER + rank)
+    return owner, key
 
 
-def _rank_in_submitter(fleet: Fleet, owner: IntArray, nth: IntArray, held: IntArray) -> FloatArray:
-    """Position of each claim among those of its submitter, counting what the submitter holds already."""
-    jobs = fleet.jobs
+def _rank_in_submitter(fleet: Fleet, claims: tuple[IntArray, IntArray], held: IntArray) -> FloatArray:
+    """Position of each claim (job, nth worker) among those of its submitter, after what the submitter holds already."""
+    jobs, (owner, nth) = fleet.jobs, claims
     submitter = jobs.submitter[owner]
     order = np.lexsort((jobs.submitted[owner], nth, -jobs.priority[owner], submitter))
     grouped = submitter[order]
-    position = np.arange(len(owner)) - np.searchsorted(grouped, grouped, side="left")
     rank = np.empty(len(owner))
     holding = np.bincount(jobs.submitter, weights=held, minlength=1)
-    rank[order] = position + holding[grouped]
+    rank[order] = np.arange(len(owner)) - np.searchsorted(grouped, grouped, side="left") + holding[grouped]
     return np.minimum(rank, _TIER - 1)
 
 

@@ -83,6 +83,7 @@ class _World:
         self.on_demand_seconds, self.spot_seconds = np.zeros(runs), np.zeros(runs)
         self.preemptions = np.zeros(runs, dtype=np.int64)
         self.finish = np.full(runs, np.inf)
+        self._spot_seen = np.maximum.accumulate(np.minimum(scenario.counts.sum(axis=2), slots), axis=0)
         self._fixed = (
             np.full((runs, spots + 1), scenario.startup_seconds),
             np.full((runs, spots + 1), np.inf),
@@ -137,6 +138,7 @@ class _World:
             fallback_launches=self.known_launches,
             fallback_failures=self.known_failures,
             was_critical=self.was_critical,
+            spot_seen=self._spot_seen[at],
         )
 
     def _planning_scale(self) -> FloatArray | float:
