@@ -26,6 +26,7 @@ NAME_LIMIT = 63
 SPEC_FOLDER = "/etc/evalfleet"
 CACHE_FOLDER = "/var/lib/evalfleet/cache"
 WORK_FOLDER = "/var/lib/evalfleet/work"
+CLAIMS_FOLDER = "/var/lib/evalfleet/claims"
 TERMINATION_PATH = "/dev/termination-log"
 GRACE_SECONDS = 30
 UNREACHABLE_SECONDS = 30
@@ -78,7 +79,7 @@ class PodShape:
         image: worker image.
         worker: allow-listed pod fields of the job, or of its policy.
         secrets: names of Secrets given as environment.
-        claims: names of PersistentVolumeClaims, mounted at /volumes/<name>.
+        claims: names of PersistentVolumeClaims; the n-th is mounted at CLAIMS_FOLDER/n.
         cache: folder for models; the default is a volume of the pod.
     """
 
@@ -214,6 +215,7 @@ def _container(shape: PodShape, command: Command, pool: NodePool | None) -> Obje
         "EVALFLEET_GRACE_SECONDS": str(GRACE_SECONDS - 5),
         "HOME": WORK_FOLDER,
         "TMPDIR": WORK_FOLDER,
+        **_claim_variables(shape.claims),
         **command.environment,
     }
     user = {} if shape.worker is None else {entry.name: entry.value for entry in shape.worker.env or []}
@@ -237,9 +239,15 @@ def _container(shape: PodShape, command: Command, pool: NodePool | None) -> Obje
             {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
             {"name": "cache", "mountPath": CACHE_FOLDER},
             {"name": "work", "mountPath": WORK_FOLDER},
-            *({"name": f"claim-{name}", "mountPath": f"/volumes/{name}"} for name in shape.claims),
+            *({"name": f"claim-{n}", "mountPath": f"{CLAIMS_FOLDER}/{n}"} for n in range(len(shape.claims))),
         ],
     }
+
+
+def _claim_variables(claims: tuple[str, ...]) -> dict[str, str]:
+    """Where the claims of pvc:// addresses are mounted; see `evalfleet_worker.claims`."""
+    named = {f"EVALFLEET_CLAIM_{n}": name for n, name in enumerate(claims)}
+    return named | {f"EVALFLEET_CLAIM_{n}_PATH": f"{CLAIMS_FOLDER}/{n}" for n in range(len(claims))}
 
 
 def _field(name: str, path: str) -> Object:
@@ -251,7 +259,7 @@ def _volumes(owner: Identity, shape: PodShape) -> list[Object]:
         {"name": "spec", "configMap": {"name": owner.child("run")}},
         {"name": "cache", "emptyDir": {}},
         {"name": "work", "emptyDir": {}},
-        *({"name": f"claim-{name}", "persistentVolumeClaim": {"claimName": name}} for name in shape.claims),
+        *({"name": f"claim-{n}", "persistentVolumeClaim": {"claimName": name}} for n, name in enumerate(shape.claims)),
     ]
 
 

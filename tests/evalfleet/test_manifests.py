@@ -7,6 +7,7 @@ from operator_worlds import policy, world
 
 from evalfleet.manifests import Identity, finish_job, plan_job, worker_job
 from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape
+from evalfleet_worker.claims import as_claim, mounted_folders, with_folders
 
 OWNER = Identity("team", "job", "uid-1")
 
@@ -64,8 +65,18 @@ def test_the_users_environment_never_overrides_ours() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_claims_are_mounted_and_their_uris_become_paths() -> None:
+def test_claims_are_mounted_and_the_worker_finds_their_folders() -> None:
     observed = world(data={"uri": "pvc://datasets/sts"}, store={"uri": "pvc://runs/here"})
-    assert pod_shape(observed).claims == ("datasets", "runs")
-    spec = job_spec(observed)
-    assert (spec.data_uri, spec.store_uri) == ("file:///volumes/datasets/sts", "file:///volumes/runs/here")
+    shape = pod_shape(observed)
+    assert shape.claims == ("datasets", "runs")
+    pod = plan_job(OWNER, shape)["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume.get("persistentVolumeClaim") for volume in pod["volumes"]}
+    assert volumes["claim-1"] == {"claimName": "runs"}
+    variables = {entry["name"]: entry.get("value", "") for entry in pod["containers"][0]["env"]}
+    folders = mounted_folders(variables)
+    assert folders == {"datasets": mounts["claim-0"], "runs": mounts["claim-1"]}
+    spec = with_folders(job_spec(observed), folders)
+    assert spec.data_uri == f"file://{mounts['claim-0']}/sts"
+    assert spec.store_uri == f"file://{mounts['claim-1']}/here"
+    assert as_claim(f"{spec.store_uri}/results", folders) == "pvc://runs/here/results"

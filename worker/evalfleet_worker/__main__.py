@@ -1,6 +1,7 @@
 """The worker commands: plan, work, finish, release. Heavy imports happen inside the command that needs them."""
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -13,7 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.protocol import ErrorReport, ExitCode, FailureReason, RunError, RunSpec, dumps, loads
+from evalfleet_worker.protocol import (
+    ErrorReport,
+    ExitCode,
+    FailureReason,
+    FinishReport,
+    RunError,
+    RunSpec,
+    dumps,
+    from_json,
+    loads,
+)
 from evalfleet_worker.store.errors import StoreUnavailableError
 
 log = logging.getLogger("evalfleet_worker")
@@ -97,15 +108,21 @@ def work(options: Options) -> ExitCode:
 
 def finish(options: Options) -> ExitCode:
     """Merge, compute metrics and publish, or return what is published."""
-    from evalfleet_worker.protocol import FinishReport, from_json
+    from evalfleet_worker.claims import as_claim, mounted_folders
 
+    report = _finished(options)
+    results_uri = as_claim(report.results_uri, mounted_folders(os.environ))
+    return _report(options, dataclasses.replace(report, results_uri=results_uri))
+
+
+def _finished(options: Options) -> FinishReport:
     store = _store(options.run)
     published = store.read_summary()
     if published is not None:
-        return _report(options, from_json(FinishReport, published))
+        return from_json(FinishReport, published)
     from evalfleet_worker.finish.finisher import finish_run
 
-    return _report(options, finish_run(options.run, store, options.cache, own_process=True))
+    return finish_run(options.run, store, options.cache, own_process=True)
 
 
 def release(options: Options) -> ExitCode:
@@ -164,6 +181,13 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 
 def _run_spec(path: Path | None) -> RunSpec:
+    """The run with the addresses that hold in this pod."""
+    from evalfleet_worker.claims import mounted_folders, with_folders
+
+    return with_folders(_read_run_spec(path), mounted_folders(os.environ))
+
+
+def _read_run_spec(path: Path | None) -> RunSpec:
     try:
         text = path.read_text("utf-8") if path is not None else os.environ["EVALFLEET_RUN_SPEC"]
         return loads(RunSpec, text)
@@ -191,8 +215,6 @@ def _report(options: Options, report: Any) -> ExitCode:
 
 def _fitting(report: Any) -> Any:
     """The report within the limit of a termination message: the last results give way, and are counted."""
-    import dataclasses
-
     fitting, left_out = report, 0
     while len(dumps(fitting).encode()) > TERMINATION_LIMIT_BYTES and getattr(fitting, "results", None):
         left_out += 1

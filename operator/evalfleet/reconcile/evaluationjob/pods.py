@@ -1,7 +1,5 @@
 """What the pods of an EvaluationJob share, from its spec, its policy and the operator's settings. Pure."""
 
-from dataclasses import replace
-
 from evalfleet.api.evaluationjob import EvaluationJob, Worker
 from evalfleet.manifests import CACHE_FOLDER, PodShape
 from evalfleet.reconcile.children import Child
@@ -14,20 +12,17 @@ CLAIM_SCHEME = "pvc://"
 
 
 def job_spec(world: World) -> RunSpec:
-    """The RunSpec of an accepted job; pvc:// URIs become paths of the mounted claims."""
+    """The RunSpec of an accepted job; its pods find the folders of pvc:// addresses by themselves."""
     assert world.job is not None
     keys = security(world)
     place = RunPlace(
         namespace=world.identity.namespace,
         run_id=world.identity.uid,
-        store_uri=_mounted(store_uri(world) or ""),
+        store_uri=store_uri(world) or "",
         allow_remote_code=keys.allow_remote_code,
         allow_unsafe_code=keys.allow_unsafe_code,
     )
-    spec = run_spec(world.job, place)
-    tokenizer = spec.model.tokenizer_uri
-    model = replace(spec.model, uri=_mounted(spec.model.uri), tokenizer_uri=_mounted(tokenizer) if tokenizer else None)
-    return replace(spec, model=model, data_uri=_mounted(spec.data_uri) if spec.data_uri else None)
+    return run_spec(world.job, place)
 
 
 def pod_shape(world: World) -> PodShape:
@@ -80,7 +75,3 @@ def _claims(job: EvaluationJob, store: str | None) -> tuple[str, ...]:
     uris = (job.spec.model.uri, job.spec.model.tokenizer_uri, job.spec.data.uri if job.spec.data else None, store)
     claims = (uri.removeprefix(CLAIM_SCHEME).split("/", 1)[0] for uri in uris if uri and uri.startswith(CLAIM_SCHEME))
     return tuple(dict.fromkeys(claims))
-
-
-def _mounted(uri: str) -> str:
-    return f"file:///volumes/{uri.removeprefix(CLAIM_SCHEME)}" if uri.startswith(CLAIM_SCHEME) else uri
