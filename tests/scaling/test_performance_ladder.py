@@ -1,6 +1,7 @@
 """Which rung answers, how wide its interval is, and how runs move it."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -141,6 +142,8 @@ def test_a_start_does_not_depend_on_the_task():
     other = ask(known, key(task="t2"), quantity=STARTUP)
     assert other.rung is Rung.HISTORY
     assert other.p50 == ask(known, quantity=STARTUP).p50
+    assert ask(known, key(model="m2"), quantity=STARTUP).rung is Rung.SAME_GPU
+    assert ask(known, key("m2", gpu=L4), quantity=STARTUP).rung is Rung.ROOFLINE
 
 
 def test_a_run_that_measured_no_memory_leaves_memory_to_arithmetic():
@@ -209,6 +212,9 @@ def test_quantiles_are_ordered_and_more_work_never_takes_less(runs, of, work, mo
         assert answer.relative_error > 0
     less, much = (asked.predict(SECONDS, of, size, 10.0) for size in (work, larger))
     slack = 1 - 1e-9
+    roomy = replace(work, memory_bytes=work.memory_bytes + more.memory_bytes)
+    for quantity in BYTES, STARTUP:
+        assert asked.predict(quantity, of, roomy, 10.0).p50 >= slack * asked.predict(quantity, of, work, 10.0).p50
     assert much.p10 >= slack * less.p10
     assert much.p50 >= slack * less.p50
     assert much.p90 >= slack * less.p90

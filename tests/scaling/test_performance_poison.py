@@ -31,7 +31,7 @@ def ask(history, key=KEY):
     return predictor(history).predict(SECONDS, key, WORK, 10.0)
 
 
-@pytest.mark.parametrize("value", [nan, inf, -1.0, True, "1", None], ids=repr)
+@pytest.mark.parametrize("value", [nan, inf, -1.0, 10**31, True, "1", None], ids=repr)
 @pytest.mark.parametrize("field", ["flops", "memory_bytes", "bytes_read", "other_seconds", "units"])
 def test_work_that_is_no_size_is_refused_by_its_name(field, value):
     with pytest.raises(InvalidWorkError, match=field):
@@ -117,5 +117,7 @@ def test_keys_and_runs_are_bounded_and_the_oldest_go_first():
     keys = [Key(f"m{i}", "t", "NVIDIA L4", "v1") for i in range(KEYS + 20)]
     history = learn_all(History(), (run(f"r{i}", at=i, key=key) for i, key in enumerate(keys)))
     assert [member.key for member in history.runs] == keys[20:]
+    again = learn_all(history, [run(f"older{i}", at=0.5, key=keys[0]) for i in range(3)])
+    assert {member.key for member in again.runs} == set(keys[20:])
     many = learn_all(History(), (run(f"r{i}", at=i, key=keys[i % KEYS]) for i in range(RUNS + 50)))
     assert [member.finished_seconds for member in many.runs] == list(range(50, RUNS + 50))

@@ -5,6 +5,7 @@ Nothing here is kept between calls: the same history gives the same fit, whateve
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from evalfleet_scaling.performance.effects import (
 )
 from evalfleet_scaling.performance.fixed_part import fixed_parts
 from evalfleet_scaling.performance.history import RUNS_PER_KEY, History
-from evalfleet_scaling.performance.interface import FinishedRun, Key, Quantity
+from evalfleet_scaling.performance.interface import FinishedRun, Key, Quantity, Work
 from evalfleet_scaling.performance.levels import Levels, levels_before, robust_levels
 from evalfleet_scaling.performance.measurements import Measurements, usual
 from evalfleet_scaling.performance.roofline import expected
@@ -46,13 +47,13 @@ class Vocabulary:
     model: dict[str, int]
     task: dict[str, int]
 
-    def names(self, keys: list[Key], memory_bytes: FloatArray) -> Names:
-        """Numbers of the keys' names; -1 for a name not met."""
+    def names(self, keys: list[Key], sizes: list[float]) -> Names:
+        """Numbers of the keys' names, -1 for a name not met, and sizes of their models."""
         return Names(
             np.array([self.place.get((key.gpu, key.engine), -1) for key in keys], dtype=np.int64),
             np.array([self.model.get(key.model, -1) for key in keys], dtype=np.int64),
             np.array([self.task.get(key.task, -1) for key in keys], dtype=np.int64),
-            np.log(np.maximum(memory_bytes, 1.0)),
+            np.array(sizes),
         )
 
 
@@ -86,6 +87,11 @@ def effective_key(quantity: Quantity, key: Key) -> Key:
     return Key(key.model, "-", key.gpu, key.engine) if quantity is Quantity.STARTUP_SECONDS else key
 
 
+def size_of_model(quantity: Quantity, work: Work) -> float:
+    """Size for the effect of size; constant where it would let an answer fall as the planned memory grows."""
+    return log(max(work.memory_bytes, 1.0)) if quantity is Quantity.SCORING_SECONDS else 0.0
+
+
 def fit(history: History, quantity: Quantity) -> Fit | None:
     """Learn from the history; None while nothing of the quantity was measured."""
     runs = _runs_by_key(history, quantity)
@@ -93,7 +99,7 @@ def fit(history: History, quantity: Quantity) -> Fit | None:
         return None
     keys, prior = list(runs), usual(quantity)
     vocabulary = _vocabulary(keys)
-    names = vocabulary.names(keys, np.array([members[-1].work.memory_bytes for members in runs.values()]))
+    names = vocabulary.names(keys, [size_of_model(quantity, members[-1].work) for members in runs.values()])
     shared, measured = sharing(names, names), _measurements(list(runs.values()), quantity)
     fixed = fixed_parts(measured, names, shared, prior)
     ratios, size = measured.ratios(fixed[names.place]), measured.sizes(fixed[names.place])

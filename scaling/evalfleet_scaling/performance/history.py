@@ -4,7 +4,7 @@ Keeping measurements and not statistics has three effects: the order of learning
 counts once, and a better model in a later version starts with all that is known (decision 0077).
 """
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -60,11 +60,11 @@ def _age(run: FinishedRun) -> tuple[float, str]:
 
 def _bounded(runs: list[FinishedRun]) -> tuple[FinishedRun, ...]:
     """The newest runs: at most RUNS_PER_KEY of a key, KEYS keys, RUNS in all."""
-    held: dict[Key, int] = defaultdict(int)
+    held: Counter[Key] = Counter()
     kept: list[FinishedRun] = []
     for run in reversed(runs):
-        is_new_key = run.key not in held
-        if held[run.key] < RUNS_PER_KEY and not (is_new_key and len(held) > KEYS) and len(kept) < RUNS:
+        room = held[run.key] < RUNS_PER_KEY if run.key in held else len(held) < KEYS
+        if room and len(kept) < RUNS:
             kept.append(run)
-        held[run.key] += 1
+            held[run.key] += 1
     return tuple(reversed(kept))

@@ -8,6 +8,7 @@ from evalfleet_scaling.checks import require_count, require_number
 from evalfleet_scaling.errors import ScalingInputError
 
 LONGEST_NAME = 253
+LARGEST = 1e30
 Z90 = 1.2815515655446004
 """The 90 % point of the standard normal distribution: p10 to p90 is an 80 % interval."""
 Z95 = 1.6448536269514722
@@ -92,6 +93,9 @@ class Work:
         for label in ("flops", "memory_bytes", "bytes_read", "other_seconds"):
             require_number(InvalidWorkError, label, getattr(self, label))
         require_count(InvalidWorkError, "units", self.units)
+        for label in ("flops", "memory_bytes", "bytes_read", "other_seconds", "units"):
+            if getattr(self, label) > LARGEST:
+                raise InvalidWorkError(f"{label}: no run has more than {LARGEST:.0e}: is the number right?")
         if self.flops + self.bytes_read + self.other_seconds <= 0:
             raise InvalidWorkError("flops, bytes_read and other_seconds are all 0: there is nothing to predict")
 

@@ -14,7 +14,7 @@ import numpy as np
 from evalfleet_scaling.checks import require_number
 from evalfleet_scaling.performance.calibrate import NORMAL
 from evalfleet_scaling.performance.effects import believe
-from evalfleet_scaling.performance.fit import SIZE_DEVIATION, Fit, effective_key, fit
+from evalfleet_scaling.performance.fit import SIZE_DEVIATION, Fit, effective_key, fit, size_of_model
 from evalfleet_scaling.performance.history import History
 from evalfleet_scaling.performance.interface import (
     Z90,
@@ -58,7 +58,7 @@ class Predictor:
 
 
 def predictor(history: History) -> Predictor:
-    """Learn from a history; one with 100 keys takes some tens of milliseconds."""
+    """Learn from a history; one with 100 keys takes some tenths of a second."""
     return Predictor({quantity: fit(history, quantity) for quantity in Quantity})
 
 
@@ -72,7 +72,7 @@ def _alone(quantity: Quantity, asked: Question) -> Prediction:
 
 
 def _answer(known: Fit, asked: Question) -> Prediction:
-    names = known.vocabulary.names([asked.key], np.array([asked.work.memory_bytes]))
+    names = known.vocabulary.names([asked.key], [size_of_model(known.quantity, asked.work)])
     place, row = int(names.place[0]), known.index.get(asked.key)
     arithmetic = asked.arithmetic + (float(known.fixed[place]) if place >= 0 else 0.0)
     drift, doubt = known.drifts[place].at(asked.now_seconds) if place >= 0 else (0.0, 0.0)
@@ -97,9 +97,10 @@ _WORDS = {
     Rung.SAME_TASK: "this model has not run this task on {gpu} yet: from {models} other models that did, "
     "and {tasks} other tasks of this model",
     Rung.SAME_MODEL: "this task has not run on {gpu} yet: from {tasks} other tasks of this model there",
-    Rung.SAME_GPU: "neither this model nor this task has run on {gpu} yet: from {keys} others that have",
-    Rung.OTHER_GPU: "nothing has run on {gpu} with this engine yet: from other devices, within a factor of 2 at best",
-    Rung.ROOFLINE: "nothing like it has run yet: arithmetic alone for {gpu}, within a factor of 2 at best",
+    Rung.SAME_GPU: "nothing of this has run on {gpu} yet: from {keys} others that have",
+    Rung.OTHER_GPU: "nothing has run on {gpu} with this engine yet: from other devices, "
+    "within a factor of {factor:.0f} at best",
+    Rung.ROOFLINE: "nothing like it has run yet: arithmetic alone for {gpu}, within a factor of {factor:.0f} at best",
 }
 
 
@@ -108,13 +109,14 @@ def _rung(known: Fit, key: Key) -> Rung:
     if key in known.index:
         return Rung.HISTORY
     here = [other for other in known.index if (other.gpu, other.engine) == (key.gpu, key.engine)]
-    if any(other.task == key.task for other in here):
+    by_task = known.quantity is not Quantity.STARTUP_SECONDS
+    if by_task and any(other.task == key.task for other in here):
         return Rung.SAME_TASK
     if any(other.model == key.model for other in here):
         return Rung.SAME_MODEL
     if here:
         return Rung.SAME_GPU
-    elsewhere = key.model in known.vocabulary.model or key.task in known.vocabulary.task
+    elsewhere = key.model in known.vocabulary.model or (by_task and key.task in known.vocabulary.task)
     return Rung.OTHER_GPU if elsewhere else Rung.ROOFLINE
 
 
@@ -128,6 +130,7 @@ def _words(known: Fit, key: Key, rung: Rung, factors: tuple[float, float, float,
         models=len({other.model for other in here if other.task == key.task}),
         tasks=len({other.task for other in here if other.model == key.model}),
         keys=len(here),
+        factor=exp(usual(known.quantity).prior * Z90),
     )
     lately = f" ({drift:.2f} of it because runs there were so lately)" if abs(drift - 1) > 0.01 else ""
     return f"{base}; {ratio:.2f} times what arithmetic says{lately}, 80 % of runs {low:.2f} to {high:.2f} of the median"
