@@ -124,8 +124,18 @@ def _blocked(findings: Findings) -> list[str]:
     narrow = np.bincount(enforced.slots.job, minlength=len(jobs.work)) < jobs.width
     money = enforced.money_short | (enforced.on_demand_denied & np.isfinite(jobs.max_cost) & narrow)
     for limit, rows in (*enforced.waiting.items(), ("budget", money)):
-        for row in np.flatnonzero(rows).tolist():
+        held = rows & ~_fills_firm_pools(findings) if limit == "pool" else rows
+        for row in np.flatnonzero(held).tolist():
             result[row] = limit
+    return result
+
+
+def _fills_firm_pools(findings: Findings) -> BoolArray:
+    """Jobs that have every place there is off spot: no quota will ever come free for them."""
+    fleet, slots = findings.fleet, findings.enforced.slots
+    firm = ~fleet.pools.is_spot
+    held = np.bincount(slots.job[firm[slots.pool]], minlength=len(fleet.jobs.work))
+    result: BoolArray = held >= max(1, int(fleet.pools.max_workers[firm].sum()))
     return result
 
 
@@ -156,7 +166,7 @@ def _active_words(job: _Active) -> tuple[str, str]:
     if job.urgent_left is not None:
         left = duration(job.urgent_left)
         return "OnDemandForDeadline", f"{workers}: {left} to the deadline leave no slack to wait for spot"
-    if job.on_demand:
+    if job.on_demand and job.has_deadline:
         return "OnDemandForDeadline", f"{workers}: on-demand keeps the deadline safe while spot is scarce"
     return "Running", workers
 
