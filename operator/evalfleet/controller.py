@@ -1,5 +1,6 @@
 """The operator's heart: keys from the queue, worlds from the cache, decisions from the core, actions to the API."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -112,6 +113,7 @@ class Controller:
                 self.telemetry.queue_depth.set(len(self.queue))
                 self.telemetry.reconciles.labels(key.kind, result).inc()
                 self.telemetry.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)
+            await asyncio.sleep(0)  # a thousand passes without I/O in a row must not keep the Lease from its renewal
 
     def busy_seconds(self) -> float:
         """How long the longest reconciliation has been running; 0 = none runs."""

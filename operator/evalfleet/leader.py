@@ -72,7 +72,7 @@ class Elector:
 
     async def _safely_try(self) -> bool:
         try:
-            leads = await asyncio.wait_for(self._try(), self.timing.retry_seconds)
+            leads = await asyncio.wait_for(self._try(), self.timing.renew_deadline_seconds / 2)  # as client-go
         except (OSError, TimeoutError, RuntimeError) as error:
             log.warning("lease: %s", str(error) or type(error).__name__)
             return False
