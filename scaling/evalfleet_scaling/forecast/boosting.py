@@ -64,6 +64,8 @@ def frame(window: Window, setup: Setup, typical: float) -> Frame:
 
 def train(training: TrainingSet) -> Boosted | None:
     """Fit all forests, or None where there is too little to learn from. Seconds of CPU; pure."""
+    # Loads OpenMP: a limit set before that would not reach it, and two threads on a busy host take many times as long.
+    import sklearn.ensemble  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
