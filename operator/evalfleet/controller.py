@@ -146,13 +146,13 @@ class Controller:
         now = self.kube.clock.now()
         worlds = self.observer.policy_worlds(key, now)
         policy, problem = self.observer.policy(key.namespace, key.name)
+        trouble = ("InvalidSpec", f"the policy cannot be read: {problem}") if problem else None
         try:
             ledger = await self._settle(key, policy, worlds, now)
         except LedgerUnreadableError as error:  # deciding without it could spend what a limit forbids
-            problem = problem or str(error)
-        if problem:
-            await self._write_policy_status(key, lambda before, at: refused_status(before, at, problem, now))
-            self.queue.add_after(key, PROBLEM_SECONDS)
+            trouble = trouble or ("LedgerUnreadable", f"what was spent cannot be read: {error}")
+        if trouble is not None:
+            await self._refuse(key, worlds, *trouble)
             return
         memory, seen = self.memory.fleets.get(key, (FleetMemory(), PoolsSeen()))
         world = FleetWorld(now, policy, worlds, memory, seen, ledger)
@@ -165,14 +165,24 @@ class Controller:
         if outcome.verdicts or ledger.open:
             self.queue.add_after(key, FLEET_TICK_SECONDS)
 
+    async def _refuse(self, key: Key, worlds: Mapping[str, JobWorld], reason: str, problem: str) -> None:
+        """Decide nothing: what runs is left alone, jobs that were told nothing yet hear why."""
+        now = self.kube.clock.now()
+        for uid, job in worlds.items():
+            if uid not in self.memory.verdicts and self._told(uid, FleetVerdict(False, 0, reason, problem)):
+                self.queue.add(Key("EvaluationJob", job.identity.namespace, job.identity.name))
+        await self._write_policy_status(key, lambda before, at: refused_status(before, at, (reason, problem), now))
+        self.queue.add_after(key, PROBLEM_SECONDS)
+
     async def _settle(
         self, key: Key, policy: ScalingPolicy | None, worlds: Mapping[str, JobWorld], now: datetime
     ) -> SpendLedger:
         """The policy's spend ledger up to now, written before anything is decided on it."""
         before = await self.spend.read(key)
-        pods = self.observer.paid_pods(key.namespace, worlds, policy)
+        pods = self.observer.paid_pods(key.namespace, worlds, policy, before.open)
         ledger = account(before, pods, self.observer.runs(key.namespace), now)
         await self.spend.keep(key, ledger, now.timestamp())
+        self._remember_money(key, before, ledger, currency(policy))
         return ledger
 
     def _remember(self, key: Key, world: FleetWorld, outcome: Outcome) -> None:
@@ -180,18 +190,22 @@ class Controller:
         self.memory.fleets[key] = (outcome.decision.memory, outcome.seen)
         for uid, job in world.jobs.items():
             self.memory.etas.pop(uid, None)
-            paid, told = self._paid(world, uid), self._told(uid, outcome.verdicts.get(uid))
-            if paid or told:
+            if self._told(uid, outcome.verdicts.get(uid)):
                 self.queue.add(Key("EvaluationJob", job.identity.namespace, job.identity.name))
         self.memory.etas.update(outcome.etas)
 
-    def _paid(self, world: FleetWorld, uid: str) -> bool:
-        """Remember the cost of a run; whether the last of its workers was paid just now."""
-        before, now = self.memory.money.get(uid), job_money(world.ledger, uid, currency(world.policy))
-        if now is None:
-            return False
-        self.memory.money[uid] = now
-        return before is not None and before.per_hour > 0 and now.per_hour == 0
+    def _remember_money(self, key: Key, before: SpendLedger, ledger: SpendLedger, unit: str) -> None:
+        """Remember what runs cost; one whose last worker was paid just now, or before we began, looks again."""
+        paid_for = {entry.run for entry in ledger.open.values()}
+        was_paid_for = {entry.run for entry in before.open.values()}
+        ended = (was_paid_for | (ledger.runs.keys() - self.memory.money.keys())) - paid_for
+        for run in paid_for | ended:
+            money = job_money(ledger, run, unit)
+            if money is not None:
+                self.memory.money[run] = money
+        for body in self.cache.of_kind("EvaluationJob", key.namespace) if ended else ():
+            if body["metadata"]["uid"] in ended:
+                self.queue.add(key_of("EvaluationJob", body))
 
     def _told(self, uid: str, verdict: FleetVerdict | None) -> bool:
         """Remember the Fleet's words about a job; whether they are others than before, times left aside."""

@@ -1,10 +1,10 @@
 """From cached objects to the worlds that reconciliation looks at. Pure reading, no decisions."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from evalfleet.api.evaluationjob import EvaluationJob
@@ -178,16 +178,20 @@ class Observer:
             known = self.policies[key] = (generation, *_parsed_policy(body))
         return known[1], known[2]
 
-    def paid_pods(self, namespace: str, jobs: Mapping[str, World], policy: ScalingPolicy | None) -> list[PaidPod]:
-        """The worker pods of a policy's jobs as the bill sees them; each carries the price it was started at."""
+    def paid_pods(
+        self, namespace: str, jobs: Mapping[str, World], policy: ScalingPolicy | None, open_uids: Container[str]
+    ) -> list[PaidPod]:
+        """The worker pods that a policy pays for, each at the price it was started at.
+
+        Those of its jobs, and those whose bill is open though their EvaluationJob was deleted: they run until they end.
+        """
         on_demand = on_demand_price(node_pools(policy))
         found = []
         for pod in self.cache.of_kind("Pod", namespace):
-            run = _labels(pod).get(LABEL_RUN, "")
-            price = (pod["metadata"].get("annotations") or {}).get(ANNOTATION_PRICE)
-            if _role(pod) == "work" and run in jobs and price is not None:
-                prices = (Decimal(price), on_demand)
-                found.append(paid_pod(pod, run, _labels(pod).get(LABEL_POOL, ""), prices))
+            run, price = _labels(pod).get(LABEL_RUN, ""), _price(pod)
+            ours = run in jobs or str(pod["metadata"]["uid"]) in open_uids
+            if _role(pod) == "work" and ours and price is not None:
+                found.append(paid_pod(pod, run, _labels(pod).get(LABEL_POOL, ""), (price, on_demand)))
         return found
 
     def policy_key(self, body: Object) -> Key:
@@ -213,6 +217,15 @@ class Observer:
             uid=str(job["metadata"]["uid"]),
             failures=int((job.get("status") or {}).get("failed") or 0),
         )
+
+
+def _price(pod: Object) -> Decimal | None:
+    """Price of a worker pod; None for one that we did not make, whatever its labels say."""
+    try:
+        price = Decimal((pod["metadata"].get("annotations") or {})[ANNOTATION_PRICE])
+    except (KeyError, InvalidOperation):
+        return None
+    return price if price.is_finite() and price >= 0 else None
 
 
 def _parsed(body: Object) -> tuple[EvaluationJob | None, str]:

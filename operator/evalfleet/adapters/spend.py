@@ -60,12 +60,17 @@ class SpendBook:
             raise
         try:
             document = json.loads((body.get("data") or {})[DOCUMENT])
-        except (KeyError, ValueError) as error:
-            raise LedgerUnreadableError(f"ConfigMap {self._namespace}/{_name(policy)}: {error!r}") from error
-        return _Page(ledger_from_document(document), body, float("-inf"))
+            return _Page(ledger_from_document(document), body, float("-inf"))
+        except (KeyError, ValueError, AttributeError, LedgerUnreadableError) as error:
+            name = f"ConfigMap {self._namespace}/{_name(policy)}"
+            advice = f"mend its {DOCUMENT}, or delete it to begin at nothing spent"
+            raise LedgerUnreadableError(f"{name}: {error!r}; {advice}") from error
 
     async def _save(self, policy: Key, page: _Page, ledger: SpendLedger) -> None:
-        """Write at the version that was read; after a conflict the page is read anew, and the pass repeated."""
+        """Write at the version that was read; after a conflict the page is read anew, and the pass repeated.
+
+        A ConfigMap that somebody deleted is written again by the repeated pass: limits outlive it.
+        """
         data = {DOCUMENT: json.dumps(ledger_to_document(ledger), separators=(",", ":"))}
         try:
             if page.body is None:
@@ -76,8 +81,10 @@ class SpendBook:
                 body = {**page.body, "data": data}
                 page.body = await self._kube.replace(f"{self._path()}/{_name(policy)}", body)
         except KubeError as error:
-            if error.status in (404, 409):
+            if error.status == 409:
                 del self._pages[policy]
+            elif error.status == 404:
+                page.body = None
             raise
 
     def _path(self) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.steps import Step
 
-NEEDS_A_PERSON = frozenset({"DeadlineInfeasible", "BudgetTooSmall", "BudgetExhausted", "InvalidSpec", "NoPoolAllowed"})
+NEEDS_A_PERSON = frozenset(
+    {"DeadlineInfeasible", "BudgetTooSmall", "BudgetExhausted", "InvalidSpec", "NoPoolAllowed", "LedgerUnreadable"}
+)
 """Reasons of the Fleet that waiting alone is not expected to mend."""
 
 

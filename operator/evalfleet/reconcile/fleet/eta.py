@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from evalfleet.reconcile.evaluationjob.world import Eta
-from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS
+from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS, SECONDS_PER_UNIT
 from evalfleet_scaling.eta import EtaInput, estimate_finish
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, Job, JobDecision, Pool, PoolObservation, WorkerState
 
@@ -48,18 +48,24 @@ def _input(snapshot: FleetSnapshot, job: Job, member: JobDecision, measured: fro
     new = [_startup(pools[start.pool_name], observed) for start in member.starts]
     waits = [worker.startup_left_seconds for worker in starting] + new
     interruptions = [_interruptions(worker.pool_name, observed) for worker in workers]
+    startups = [_startup(pools[worker.pool_name], observed) for worker in workers] + new
     return EtaInput(
         work_left_gpu_seconds=job.work_left_gpu_seconds,
         ready_workers=len(workers) - len(starting),
         starting_workers=len(waits),
-        startup_left_seconds=sum(waits) / len(waits) if waits else 0.0,
-        interruptions_per_hour=sum(interruptions) / len(interruptions) if interruptions else 0.0,
+        startup_left_seconds=_mean(waits),
+        interruptions_per_hour=_mean(interruptions),
+        seconds_lost_per_interruption=_mean(startups) + SECONDS_PER_UNIT / 2,
         rate_relative_error=job.rate_relative_error if job.name in measured else UNMEASURED_RATE_ERROR,
         deadline_seconds=None if job.deadline_seconds is None else job.deadline_seconds - snapshot.now_seconds,
         guaranteed=job.deadline_seconds is not None and not member.best_effort and bool(firm),
         fallback_workers=min(job.max_workers, sum(pool.max_workers for pool in firm)),
         fallback_startup_seconds=max((_startup(pool, observed) for pool in firm), default=0.0),
     )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _startup(pool: Pool, observed: Mapping[str, PoolObservation]) -> float:

@@ -12,7 +12,7 @@ from datetime import datetime
 from evalfleet.reconcile.children import Object, Phase, is_disrupted
 from evalfleet.reconcile.evaluationjob.world import WorkerView
 from evalfleet_scaling.model import Pool, PoolObservation
-from evalfleet_scaling.spot.history import PoolHistory, became_ready, ended, launch_failed, launched
+from evalfleet_scaling.spot.history import Life, PoolHistory, became_ready, ended, launch_failed, launched
 from evalfleet_scaling.spot.statistics import Offer, observe_pool, startup_quantile
 
 PATIENCE_STARTUPS = 2.0
@@ -71,13 +71,23 @@ def observations(seen: PoolsSeen, pools: Iterable[Pool], now: datetime) -> tuple
     }
     found = []
     for pool in pools:
-        history = seen.histories.get(pool.name, PoolHistory(pool.name))
+        history = _with_the_living(seen, seen.histories.get(pool.name, PoolHistory(pool.name)), now)
         if not pool.is_spot:
             found.append(replace(observe_pool(pool, history, Offer()), cool_down_until_seconds=None))
             continue
         free = 0 if pool.name in late else max(pool.max_workers - used[pool.name], 0)
         found.append(observe_pool(pool, history, Offer(free, seen.good_since.get(pool.name))))
     return tuple(found)
+
+
+def _with_the_living(seen: PoolsSeen, history: PoolHistory, now: datetime) -> PoolHistory:
+    """The history with workers that live as lives not ended: without them the first loss would look like the rule."""
+    living = tuple(
+        Life(max(0.0, now.timestamp() - worker.created_seconds), preempted=False)
+        for worker in seen.workers.values()
+        if worker.pool == history.pool_name and worker.on_node
+    )
+    return replace(history, lives=(*history.lives, *living))
 
 
 def is_scoring(view: WorkerView, planned_startup_seconds: float, now: datetime) -> bool:
@@ -106,12 +116,11 @@ class _Ledger:
     def look(self, view: WorkerView) -> Sighting:
         """One worker that is alive."""
         known = self._before.workers.get(view.child.name)
-        runs = view.child.phase is Phase.RUNNING
         now = Sighting(
             pool=view.pool,
             created_seconds=view.created.timestamp(),
             on_node=on_node(view.child.pod),
-            ready=runs and (view.progress is None or view.progress.state in SCORING_STATES),
+            ready=_scores(view, known),
             overdue=known is not None and known.overdue,
         )
         if known is None:
@@ -133,7 +142,9 @@ class _Ledger:
             self.good_since[worker.pool] = self._now
 
     def _overdue(self, worker: Sighting) -> Sighting:
-        patience = PATIENCE_STARTUPS * _planned(self._before, worker.pool, self._pools.values())
+        # Start-ups on nodes that were there say nothing of how long a new node takes: never below the policy's own.
+        longest = _planned(self._before, worker.pool, self._pools.values())
+        patience = PATIENCE_STARTUPS * max(longest, self._pools[worker.pool].expected_startup_seconds)
         if self._now - worker.created_seconds <= patience:
             return worker
         if worker.pool not in self._failed:  # one attempt, however many workers it was for
@@ -157,6 +168,15 @@ class _Ledger:
 def on_node(pod: Object | None) -> bool:
     """Whether a pod is bound to a node."""
     return pod is not None and bool((pod.get("spec") or {}).get("nodeName"))
+
+
+def _scores(view: WorkerView, known: Sighting | None) -> bool:
+    """Whether it scores; before its first answer as it was, and who ran before anybody looked counts as scoring."""
+    if view.child.phase is not Phase.RUNNING:
+        return False
+    if view.progress is not None:
+        return view.progress.state in SCORING_STATES
+    return known is None or known.ready
 
 
 def _is_taken(view: WorkerView) -> bool:

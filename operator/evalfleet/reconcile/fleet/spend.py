@@ -114,7 +114,9 @@ def _ended(pod: Object) -> datetime | None:
         return None
     states = [(entry.get("state") or {}).get("terminated") or {} for entry in status.get("containerStatuses") or []]
     times = [time for state in states if (time := _time(state.get("finishedAt"))) is not None]
-    return max(times, default=_bound(pod))
+    # Of a pod whose machine vanished nobody saw the container end: what is known is when its conditions last changed.
+    changes = (_time(condition.get("lastTransitionTime")) for condition in status.get("conditions") or [])
+    return max(times or [time for time in changes if time is not None], default=None)
 
 
 def _time(text: object) -> datetime | None:

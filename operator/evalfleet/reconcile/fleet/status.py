@@ -47,14 +47,12 @@ def policy_status(world: World, before: Mapping[str, Any], generation: int, outc
     return status
 
 
-def refused_status(before: Mapping[str, Any], generation: int, problem: str, now: datetime) -> dict[str, Any]:
-    """The status of a policy that cannot be read: what runs is left alone, nothing is decided."""
-    message = f"the policy cannot be read, nothing is decided until it is mended: {problem}"
-    stated = (
-        false("Ready", "InvalidSpec", message),
-        false("ScalingActive", "InvalidSpec", message),
-        true("Stalled", "InvalidSpec", message),
-    )
+def refused_status(
+    before: Mapping[str, Any], generation: int, problem: tuple[str, str], now: datetime
+) -> dict[str, Any]:
+    """The status of a policy for which nothing is decided, by reason and sentence: what runs is left alone."""
+    words = (problem[0], f"nothing is decided until this is mended: {problem[1]}")
+    stated = (false("Ready", *words), false("ScalingActive", *words), true("Stalled", *words))
     conditions = cond.merge(before.get("conditions") or [], stated, generation, stamp(now))
     return {**before, "conditions": conditions, "observedGeneration": generation}
 
