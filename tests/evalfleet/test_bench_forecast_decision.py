@@ -68,7 +68,7 @@ def rows() -> list[Row]:
     series = stationary(3, 0)
     mean = np.array(LEADS)[:, None] * float(series.values.mean()) * np.array([1.0, 2.0, 2.5, 3.5])
     forecast = DemandForecast(LEADS, DEFAULT_QUANTILES, np.broadcast_to(mean, (len(series), 1, *mean.shape)))
-    group = Group("steady", (series,), forecast, 0.5, 2)
+    group = Group((("steady", slice(0, 1)),), (series,), forecast, 0.5, 2)
     found: list[Row] = []
     grids = {}
     for candidate in (REACTIVE, vetoing(forecast), proactive(forecast)):

@@ -19,7 +19,7 @@ from evalfleet_scaling.forecast.decision import (
 )
 from evalfleet_scaling.forecast.interface import FloatArray, Series
 from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Lanes, Observation, Setting, lanes_of
-from evalfleet_scaling.forecast.tune import foresight, replay_grid, tune
+from evalfleet_scaling.forecast.tune import Split, foresight, replay_grid, tune
 from evalfleet_scaling.forecast.workers import (
     REACTIVE,
     DemandForecast,
@@ -162,13 +162,13 @@ def test_knowing_what_comes_is_cheaper_than_reacting_when_workers_start_slowly()
 
 def test_the_training_part_alone_chooses_and_a_missed_target_is_told() -> None:
     grid = replay_grid(REACTIVE, [noisy(12, 2), noisy(12, 3)], [2, 15], 10, 60)
-    one = tune(grid, 15, 5.0, 6, 1)
+    one = tune(grid, 15, 5.0, Split(1, 6))
     assert one.chosen.met
     assert one.judged.setting == one.chosen.setting
     assert one.hindsight.cost <= one.judged.cost or not one.judged.met
-    assert not tune(grid, 15, 0.0, 6, 0).chosen.met
+    assert not tune(grid, 15, 0.0, Split(0, 6)).chosen.met
     with pytest.raises(InvalidPolicyError, match="nothing to train"):
-        tune(grid, 15, 5.0, 12)
+        tune(grid, 15, 5.0, Split(0, 12))
 
 
 def test_a_policy_with_a_smaller_grid_is_refused() -> None:

@@ -6,7 +6,7 @@ one with the least late work is chosen, and the outcome says so.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -103,23 +103,32 @@ class Tuned:
     hindsight: Outcome
 
 
-def tune(grid: Grid, lead: int, target_percent: float, split: int, first: int = 0) -> Tuned:
-    """Choose on buckets [first, split), judge on the rest.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which buckets train, [first, judged), and from which on is judged; which series belong together."""
+
+    first: int
+    judged: int
+    series: slice = field(default_factory=lambda: slice(None))
+
+
+def tune(grid: Grid, lead: int, target_percent: float, split: Split) -> Tuned:
+    """Choose on the training buckets, judge on the rest.
 
     Raises:
         InvalidPolicyError: one of the two parts is empty.
     """
-    if not 0 <= first < split < len(grid.work):
+    if not 0 <= split.first < split.judged < len(grid.work):
         raise InvalidPolicyError(
-            f"buckets [{first}, {split}) of {len(grid.work)} leave nothing to train or to judge on"
+            f"buckets [{split.first}, {split.judged}) of {len(grid.work)} leave nothing to train or to judge on"
         )
-    rest = slice(split, None)
-    chosen = grid.best(lead, target_percent, slice(first, split))
-    cost, late = grid.outcomes(lead, rest)
+    rest = slice(split.judged, None)
+    chosen = grid.best(lead, target_percent, slice(split.first, split.judged), split.series)
+    cost, late = grid.outcomes(lead, rest, split.series)
     index = grid.settings.index(chosen.setting)
     percent = 100.0 * float(late[index])
     judged = Outcome(chosen.setting, float(cost[index]), percent, percent <= target_percent + EQUAL)
-    return Tuned(chosen, judged, grid.best(lead, target_percent, rest))
+    return Tuned(chosen, judged, grid.best(lead, target_percent, rest, split.series))
 
 
 def with_settings(lanes: Lanes, settings: Sequence[Setting]) -> Lanes:
