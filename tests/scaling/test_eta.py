@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalfleet_scaling.eta import EtaInput, InvalidEtaInputError, estimate_finish
+from evalfleet_scaling.eta import EtaInput, InvalidEtaInputError, estimate_finish, poisson_quantiles
 
 PLAIN = EtaInput(work_left_gpu_seconds=36_000.0, ready_workers=10, rate_relative_error=0.1)
 
@@ -99,3 +99,12 @@ def test_more_work_never_ends_earlier(job: EtaInput, factor: float) -> None:
     # The guarantee's latest start moves with the work, so only the opportunistic part is compared.
     less, later = replace(job, guaranteed=False), replace(more, guaranteed=False)
     assert estimate_finish(later).p50 >= estimate_finish(less).p50 * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("mean", [1e-6, 0.3, 1.0, 7.7, 120.0, 9_999.0, 10_001.0, 3e6, 1e9])
+def test_poisson_quantiles_are_those_of_scipy(mean: float) -> None:
+    from scipy.stats import poisson
+
+    expected = poisson.ppf((np.arange(32) + 0.5) / 32, mean)
+    exact = mean <= 10_000
+    assert np.abs(poisson_quantiles(mean) - expected).max() <= (0 if exact else 1)
