@@ -51,7 +51,7 @@ class Cache:
         if self._is_buried(key, body) or (known is not None and _version(known) > _version(body)):
             return False
         if known is None or not _is_marked(known, body):
-            self._kinds[kind][key] = body
+            self._kinds[kind][key] = _slim(body)
         return True
 
     def remove(self, kind: str, body: Object) -> bool:
@@ -92,7 +92,7 @@ class Cache:
             and (version is None or _version(known) <= version)
         }
         for key in changed:
-            objects[key] = listed[key]
+            objects[key] = _slim(listed[key])
         for key in gone:
             del objects[key]
         self._forget_deletions(kind, namespace, version)
@@ -115,6 +115,12 @@ def _is_marked(known: Object, body: Object) -> bool:
     """Whether it is the version on which we asked for the deletion: the event of it says less than we know."""
     same = _uid(known) == _uid(body) and _version(known) == _version(body)
     return same and bool(known["metadata"].get("deletionTimestamp"))
+
+
+def _slim(body: Object) -> Object:
+    """Without the record of who wrote which field: it is half of an object, and nobody here reads it."""
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": metadata}
 
 
 def _uid(body: Object) -> str:

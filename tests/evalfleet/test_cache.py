@@ -69,3 +69,12 @@ def test_the_event_of_the_version_that_we_delete_does_not_make_it_live_again() -
     body = cache.get(Key("Job", "n", "a"))
     assert body is not None
     assert not body["metadata"].get("deletionTimestamp")
+
+
+def test_what_nobody_reads_is_not_kept() -> None:
+    cache = Cache()
+    body = pod("a", 1)
+    cache.put("Pod", {"metadata": {**body["metadata"], "managedFields": [{"manager": "somebody"}]}})
+    assert cache.get(Key("Pod", "n", "a")) == body
+    cache.replace("Pod", [{"metadata": {**pod("a", 2)["metadata"], "managedFields": []}}])
+    assert cache.get(Key("Pod", "n", "a")) == pod("a", 2)
