@@ -1,0 +1,140 @@
+"""What a ScalingPolicy shows: jobs, workers, pools, money, limits in words, and why nothing is decided."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from operator_worlds import NOW, condition, planned, policy, pool, worker, world
+
+from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.evaluationjob.world import World as JobWorld
+from evalfleet.reconcile.fleet.reconcile import reconcile
+from evalfleet.reconcile.fleet.seen import PoolsSeen
+from evalfleet.reconcile.fleet.status import policy_status, refused_status
+from evalfleet.reconcile.fleet.world import World
+from evalfleet_scaling.fleet import decide_fleet
+from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
+from evalfleet_scaling.spot.history import Life, PoolHistory
+
+Object = dict[str, Any]
+
+
+def status(*jobs: JobWorld, by: ScalingPolicy | None = None, before: Object | None = None, **fields: Any) -> Object:
+    found = World(NOW, by or policy(), {f"uid-{n}": job for n, job in enumerate(jobs, 1)}, **fields)
+    return policy_status(found, before or {}, 7, reconcile(found, decide_fleet))
+
+
+def condition_of(found: Object, kind: str) -> tuple[str, str]:
+    (one,) = [entry for entry in found["conditions"] if entry["type"] == kind]
+    assert one["observedGeneration"] == 7
+    return one["status"], one["reason"]
+
+
+def named(name: str, found: Object) -> Object:
+    (one,) = [entry for entry in found["pools"] if entry["name"] == name]
+    return dict(one)
+
+
+def test_a_policy_without_jobs_is_ready_and_shows_its_pools() -> None:
+    found = status()
+    assert {kind: condition_of(found, kind)[0] for kind in ("Ready", "ScalingActive", "AbleToScale")} == {
+        "Ready": "True",
+        "ScalingActive": "True",
+        "AbleToScale": "True",
+    }
+    assert condition_of(found, "ScalingLimited") == ("False", "WithinLimits")
+    assert [entry["name"] for entry in found["pools"]] == ["spot", "steady"]
+    assert found["jobs"] == {"queued": 0, "admitted": 0, "running": 0}
+    assert "lastDecision" not in found
+
+
+def test_jobs_are_counted_by_how_far_they_are_and_ended_ones_not_at_all() -> None:
+    admitted = {"conditions": [condition("Planned"), condition("Admitted")], "plan": {"units": 10, "gpuSeconds": 100}}
+    over = world({"status": {"conditions": [condition("Succeeded")]}})
+    running = world(planned(status=admitted, workers=(worker(0), worker(1, Phase.WAITING))))
+    found = status(world(), running, over)
+    assert found["jobs"] == {"queued": 1, "admitted": 1, "running": 1}
+
+
+def test_workers_are_counted_by_pool_and_kind() -> None:
+    steady = worker(2, Phase.WAITING, "steady", capacity_type="OnDemand")
+    found = status(world(planned(workers=(worker(0), worker(1, Phase.WAITING), steady))))
+    assert found["workers"] == {"desired": 3, "ready": 1, "spot": 2, "onDemand": 1}
+    assert named("spot", found) == {"name": "spot", "workers": 2, "ready": 1, "interruptions": 0}
+    assert named("steady", found) == {"name": "steady", "workers": 1, "ready": 0, "interruptions": 0}
+
+
+def test_a_pool_shows_what_was_seen_of_it() -> None:
+    lives = (Life(60.0, preempted=True), Life(60.0, preempted=False))
+    until = NOW.timestamp() + 60
+    history = PoolHistory("spot", startups_seconds=(12.4,), lives=lives, cool_down_until_seconds=until)
+    found = status(by=policy(pool("spot", expectedStartupSeconds=5)), seen=PoolsSeen({"spot": history}))
+    assert named("spot", found) == {
+        "name": "spot",
+        "workers": 0,
+        "ready": 0,
+        "interruptions": 1,
+        "startupSecondsP50": 12,
+        "coolDownUntil": "2026-01-01T12:01:00Z",
+    }
+
+
+def test_money_is_that_of_the_running_hour_day_and_month_of_utc() -> None:
+    def total(cost: str, on_demand: str) -> Total:
+        return Total(Decimal(cost) * HOUR_MS, Decimal(on_demand) * HOUR_MS, HOUR_MS)
+
+    ledger = SpendLedger(
+        hours={"2026-01-01T12": total("0.5", "2"), "2026-01-01T11": total("70", "70")},
+        days={"2026-01-01": total("1.25", "5"), "2025-12-31": total("70", "70")},
+        months={"2026-01": total("1.00004", "5"), "2025-12": total("70", "70")},
+    )
+    cost = status(ledger=ledger)["cost"]
+    assert cost == {
+        "spentHour": "0.5000",
+        "spentDay": "1.2500",
+        "spentMonth": "1.0000",
+        "savedVersusOnDemand": "4.0000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"maxWorkers": 1}, "maxWorkers"),
+        ({"maxCostPerHour": "2.00"}, "maxCostPerHour"),
+        ({"maxCostPerDay": "0.00"}, "maxCostPerDay"),
+        ({"maxCostPerMonth": "0.00"}, "maxCostPerMonth"),
+    ],
+    ids=lambda value: "",
+)
+def test_a_limit_that_holds_workers_back_is_named(limits: Object, words: str) -> None:
+    found = status(world(planned(), maxWorkers=4), by=policy(limits=limits))
+    assert condition_of(found, "ScalingLimited") == ("True", "LimitReached")
+    (limited,) = [entry["message"] for entry in found["conditions"] if entry["type"] == "ScalingLimited"]
+    assert words in limited
+
+
+def test_jobs_that_are_not_admitted_are_counted_in_words() -> None:
+    found = status(world(planned(), sla={"completionSeconds": 70}))
+    assert condition_of(found, "ScalingLimited") == ("True", "JobsWait")
+
+
+def test_the_last_decision_stays_until_another_one_changes_something() -> None:
+    first = status(world(planned(), maxWorkers=1))
+    assert first["lastDecision"]["reason"] == "Scaled"
+    assert first["lastDecision"]["message"].startswith("1 workers to start, 0 to stop")
+    later = status(world(planned(workers=(worker(0),)), maxWorkers=1), before=first)
+    assert later["lastDecision"] == first["lastDecision"]
+
+
+def test_a_policy_for_which_nothing_is_decided_says_why_and_keeps_what_it_showed() -> None:
+    before = status(world(planned(workers=(worker(0),)), maxWorkers=1))
+    found = refused_status(before, 7, ("LedgerUnreadable", "ConfigMap x: version 9"), NOW)
+    assert condition_of(found, "Stalled") == ("True", "LedgerUnreadable")
+    assert condition_of(found, "Ready") == ("False", "LedgerUnreadable")
+    assert "ConfigMap x: version 9" in found["conditions"][0]["message"]
+    assert (found["workers"], found["cost"]) == (before["workers"], before["cost"])
+    mended = status(before=found)
+    assert condition_of(mended, "Ready")[0] == "True"
+    assert "Stalled" not in [entry["type"] for entry in mended["conditions"]]
