@@ -1,15 +1,17 @@
 """What does not fit is cut smaller, or refused in words; never a crash without a reason."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_models import random_model
 
 from evalfleet_worker.engine.estimate import memory_needed
 from evalfleet_worker.engine.facts import ModelFacts
-from evalfleet_worker.engine.memory import Batch, Steps, check_fits, run_steps, step_budget
+from evalfleet_worker.engine.memory import Batch, Steps, available_host_bytes, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.protocol import FailureReason, RunError
 
@@ -36,6 +38,45 @@ def test_a_step_that_does_not_fit_is_cut_until_it_does():
 
     run_steps(list(range(50)), Budget(16, 16), Steps(in_batches, run))
     assert sorted(done) == list(range(50))
+
+
+def test_the_budget_is_halved_once_for_all_that_is_left_and_recovers_step_by_step():
+    """An allocator with room for ten sequences at first, and for all of them after a while."""
+    sizes, refused = [], []
+
+    def run(chosen, _step):
+        if len(sizes) < 6 and len(chosen) > 10:
+            refused.append(len(chosen))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        sizes.append(len(chosen))
+
+    run_steps(list(range(300)), Budget(32, 32), Steps(in_batches, run))
+    assert sum(sizes) == 300
+    assert refused == [32, 16, 12, 12], "a try now and then, not one per step"
+    assert sizes[0] == 8, "a quarter, after two refusals"
+    assert max(sizes) == 32, "the planned budget is reached again"
+    assert all(later <= earlier + 2 for earlier, later in itertools.pairwise(sizes))
+
+
+def test_nothing_is_scored_twice_when_a_later_step_does_not_fit():
+    done = []
+
+    def run(chosen, _step):
+        if 17 in chosen and len(chosen) > 1:
+            raise MemoryError
+        done.extend(chosen)
+
+    run_steps(list(range(50)), Budget(16, 16), Steps(in_batches, run))
+    assert sorted(done) == list(range(50))
+
+
+def test_a_container_leaves_its_limit_less_what_is_in_use(tmp_path):
+    (tmp_path / "memory.max").write_text(f"{4 * 2**30}\n")
+    (tmp_path / "memory.current").write_text(f"{3 * 2**30}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {2 * 2**30}\nfile {2**30}\ninactive_file {2**29}\n")
+    assert available_host_bytes(tmp_path) == min(4 * 2**30 - 3 * 2**30 + 2**29, available_host_bytes(tmp_path / "none"))
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_host_bytes(tmp_path) == pytest.approx(available_host_bytes(tmp_path / "none"), rel=0.5)
 
 
 def test_a_single_sequence_that_does_not_fit_is_out_of_memory():

@@ -1,5 +1,6 @@
 """The progress endpoint of a worker: read-only, on a real port."""
 
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -37,3 +38,16 @@ def test_nothing_else_is_served(address: str, path: str, method: str, status: in
         urllib.request.urlopen(urllib.request.Request(address + path, method=method), timeout=30)
     assert refused.value.code == status
     refused.value.close()
+
+
+@pytest.mark.parametrize("address", ["::1:0", "[::1]:0"])
+def test_a_worker_is_reachable_by_ipv6(address: str) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = serve_progress(address, lambda: Progress("run", "w", "Scoring", 2, 1, 6, 3, 1.0, 30.0))
+    with urllib.request.urlopen(f"http://[::1]:{server.server_address[1]}/healthz", timeout=30) as response:
+        assert response.status == 200
+    server.shutdown()

@@ -133,3 +133,19 @@ def test_word_perplexity_weighs_documents_by_their_words() -> None:
 def test_a_metric_without_a_formula_has_no_invented_interval() -> None:
     found = interval_of([(0, 1), (1, 1)], Aggregation.OTHER)
     assert (found.low, found.high, found.n) == (None, None, 2)
+
+
+@pytest.mark.parametrize("clusters", [[-1, -1, -2, -2], ["a", "a", "b", "b"], [None, None, 0, 0]])
+def test_clusters_are_told_apart_by_what_they_are_not_by_their_hash(clusters: list[object]) -> None:
+    found = clustered_mean([0.0, 1.0, 1.0, 1.0], clusters)
+    assert found.method == "clustered mean (2 clusters)"
+    # residuals -.75 + .25 = -.5 and .5: sqrt(2 / 1 * (.25 + .25)) / 4
+    assert found.standard_error == pytest.approx(0.25)
+
+
+def test_a_perplexity_whose_upper_bound_is_beyond_all_numbers_is_unbounded_not_a_crash() -> None:
+    found = interval_of([-1.0, -200.0], Aggregation.PERPLEXITY)
+    assert found.value == pytest.approx(math.exp(100.5))
+    assert found.low is not None
+    assert found.high is None
+    assert interval_of([-1000.0, -1000.5], Aggregation.PERPLEXITY).value == math.inf

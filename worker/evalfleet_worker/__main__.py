@@ -22,6 +22,7 @@ from evalfleet_worker.protocol import (
     RunError,
     RunSpec,
     dumps,
+    fitting,
     from_json,
     loads,
 )
@@ -102,7 +103,10 @@ def work(options: Options) -> ExitCode:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
     if options.progress:
-        serve_progress(options.progress, lambda: worker.meter.progress(coordinator))
+        try:
+            serve_progress(options.progress, lambda: worker.meter.progress(coordinator))
+        except OSError as error:  # who cannot be watched still works
+            log.warning("progress cannot be served on %s: %s", options.progress, error)
     return worker.run()
 
 
@@ -205,21 +209,11 @@ def _store(run: RunSpec, quick_to_fail: bool = False) -> Any:
 
 
 def _report(options: Options, report: Any) -> ExitCode:
-    text = dumps(_fitting(report))
     if options.termination_log is not None:
-        options.termination_log.write_text(text, "utf-8")
+        options.termination_log.write_text(fitting(report, TERMINATION_LIMIT_BYTES), "utf-8")
     if options.print_report:
         print(dumps(report))  # noqa: T201 - asked for
     return ExitCode.DONE
-
-
-def _fitting(report: Any) -> Any:
-    """The report within the limit of a termination message: the last results give way, and are counted."""
-    fitting, left_out = report, 0
-    while len(dumps(fitting).encode()) > TERMINATION_LIMIT_BYTES and getattr(fitting, "results", None):
-        left_out += 1
-        fitting = dataclasses.replace(report, results=report.results[:-left_out], truncated=left_out)
-    return fitting
 
 
 def _tell(parsed: argparse.Namespace, error: ErrorReport) -> None:
@@ -227,7 +221,7 @@ def _tell(parsed: argparse.Namespace, error: ErrorReport) -> None:
     if parsed.termination_log is None:
         return
     try:
-        Path(parsed.termination_log).write_text(dumps(error)[:TERMINATION_LIMIT_BYTES], "utf-8")
+        Path(parsed.termination_log).write_text(fitting(error, TERMINATION_LIMIT_BYTES), "utf-8")
     except OSError as cause:
         log.warning("termination log %s: %s", parsed.termination_log, cause)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -297,38 +298,92 @@ def dumps(value: Any) -> str:
     return json.dumps(to_json(value), separators=(",", ":"))
 
 
+def fitting(report: Any, limit_bytes: int) -> str:
+    """The JSON of a report within a limit: the last results give way, and are counted; then words are cut."""
+    text, left_out = dumps(report), 0
+    results = getattr(report, "results", ())
+    while len(text.encode()) > limit_bytes and left_out < len(results):
+        left_out += 1
+        text = dumps(dataclasses.replace(report, results=results[:-left_out], truncated=left_out))
+    words = max(map(len, _words(report)), default=0)
+    shortened = report if not left_out else dataclasses.replace(report, results=(), truncated=len(results))
+    while len(text.encode()) > limit_bytes and words > 1:
+        words //= 2
+        text = dumps(_with_words(shortened, words))
+    return text
+
+
+def _words(report: Any) -> tuple[str, ...]:
+    return (getattr(report, "message", ""), *getattr(report, "messages", ()))
+
+
+def _with_words(report: Any, longest: int) -> Any:
+    """The report with every message cut to `longest` characters."""
+    if hasattr(report, "messages"):
+        return dataclasses.replace(report, messages=tuple(_cut(message, longest) for message in report.messages))
+    return dataclasses.replace(report, message=_cut(report.message, longest)) if hasattr(report, "message") else report
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
 def loads(kind: type[T], text: str | bytes) -> T:
     """Read a protocol dataclass from JSON; unknown keys are ignored.
 
     Raises:
         ValueError: not JSON, not an object, or a required key is missing.
     """
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError(f"{kind.__name__}: expected a JSON object, got {type(content).__name__}")  # noqa: TRY004
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{kind.__name__}: nested too deeply") from error
     return from_json(kind, content)
 
 
 def from_json(kind: type[T], content: Mapping[str, Any]) -> T:
     """Build a protocol dataclass from its JSON form; unknown keys are ignored, missing ones take their default."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{kind.__name__}: expected a JSON object, got {type(content).__name__}")  # noqa: TRY004
     hints = typing.get_type_hints(kind)
     known = {f.name: content[_camel(f.name)] for f in dataclasses.fields(kind) if _camel(f.name) in content}  # type: ignore[arg-type]
     try:
-        return kind(**{name: _convert(hints[name], member) for name, member in known.items()})
+        return kind(
+            **{name: _convert(hints[name], member, f"{kind.__name__}.{name}") for name, member in known.items()}
+        )
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from error
 
 
-def _convert(hint: Any, value: Any) -> Any:
+def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return None if value is None else _convert(next(a for a in arguments if a is not type(None)), value)
-    if origin is tuple:
-        return tuple(_convert(arguments[0], member) for member in value)
+        return None if value is None else _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], member, where) for member in value)
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value)  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint(value)
+    return _scalar(hint, value, where)
+
+
+def _scalar(hint: Any, value: Any, where: str) -> Any:
+    """A number, text or truth value of exactly that kind; other kinds of hints take any JSON value."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and is_number:
+        return _finite(float(value), where)
+    fits = hint not in (str, int, float, bool) or (
+        isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    )
+    if not fits or (isinstance(origin := typing.get_origin(hint), type) and not isinstance(value, origin)):
+        raise ValueError(f"{where}: {type(value).__name__} is not what it should be")
+    return value
+
+
+def _finite(value: float, where: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {value} is no number")
     return value
 
 

@@ -1,5 +1,6 @@
 """GET /progress and /healthz of a worker: read-only, small, on the address it is told."""
 
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ IDLE_SECONDS = 5.0
 
 
 def serve_progress(address: str, progress: Callable[[], Progress]) -> ThreadingHTTPServer:
-    """Serve in a daemon thread on HOST:PORT; the returned server knows its port and can be shut down.
+    """Serve in a daemon thread on HOST:PORT (IPv6 with or without brackets); the returned server can be shut down.
 
     Raises:
         OSError: the address cannot be bound.
@@ -41,7 +42,10 @@ def serve_progress(address: str, progress: Callable[[], Progress]) -> ThreadingH
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Polls are not news."""
 
-    server = ThreadingHTTPServer((host, int(port)), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        daemon_threads = True
+
+    server = Server((host.strip("[]"), int(port)), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

@@ -1,5 +1,6 @@
 """Which device and number type a model runs with."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,7 @@ def make_deterministic(strict: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     if strict:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses deterministic algorithms without
         torch.use_deterministic_algorithms(True)
 
 

@@ -7,6 +7,7 @@ Sharding, file names and tensor order do not matter.
 import hashlib
 import json
 import mmap
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def weights_digest(folder: Path, cache: Path) -> str:
         return memo.read_text("ascii")
     digest = _hash_tensors([header for file in files for header in read_headers(file)])
     memo.parent.mkdir(parents=True, exist_ok=True)
-    fresh = memo.with_suffix(f".{_hex(str(id(state)).encode())}")
+    fresh = memo.with_suffix(f".{secrets.token_hex(8)}")
     fresh.write_text(digest, "ascii")
     fresh.replace(memo)
     return digest

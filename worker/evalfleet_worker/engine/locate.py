@@ -35,10 +35,13 @@ def locate(uri: str, revision: str | None, cache: Path) -> Path:
 
 def local_path(path: str) -> Path:
     """An existing file or folder; InvalidModelRef when there is none."""
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise RunError(FailureReason.INVALID_MODEL_REF, f"there is no file or folder {place}; check model.uri")
-    return place.resolve()
+    try:
+        place = Path(path).expanduser()
+        if place.exists():
+            return place.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, no such user
+        raise RunError(FailureReason.INVALID_MODEL_REF, f"{path} is no path: {error}; check model.uri") from error
+    raise RunError(FailureReason.INVALID_MODEL_REF, f"there is no file or folder {place}; check model.uri")
 
 
 def package_path(reference: str) -> Path:

@@ -13,8 +13,10 @@ from evalfleet_worker.protocol import FailureReason, RunError
 USABLE = 0.94
 """Share of free accelerator memory that steps may plan with; the rest is fragmentation."""
 MINIMUM_TOKENS = 128
+RECOVERY_STEPS = 16
+"""Steps that succeed until a budget has grown by its planned size."""
 MAXIMUM_TOKENS = {"cpu": 2048, "cuda": 16384}
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CGROUP = Path("/sys/fs/cgroup")
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -76,17 +78,29 @@ def check_fits(facts: ModelFacts, available_bytes: int, value_bytes: int, device
         )
 
 
-def available_host_bytes() -> int:
-    """Memory that this process may still take: MemAvailable, or the container's limit where that is less."""
+def available_host_bytes(cgroup: Path = CGROUP) -> int:
+    """Memory that this process may still take: MemAvailable, or what the container's limit leaves if that is less."""
     lines = Path("/proc/meminfo").read_text("ascii").splitlines()
     fields = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
     available = fields["MemAvailable"] * 1024
-    limit = CGROUP_LIMIT.read_text("ascii").strip() if CGROUP_LIMIT.exists() else "max"
-    return min(available, int(limit)) if limit.isdigit() else available
+    return min(available, _cgroup_room(cgroup) or available)
+
+
+def _cgroup_room(cgroup: Path) -> int | None:
+    """What the container's limit leaves beside its memory in use; file pages that can be dropped do not count."""
+    try:
+        limit = (cgroup / "memory.max").read_text("ascii").strip()
+        used = int((cgroup / "memory.current").read_text("ascii"))
+        fields = dict(line.split() for line in (cgroup / "memory.stat").read_text("ascii").splitlines())
+    except (OSError, ValueError):
+        return None
+    return max(1, int(limit) - used + int(fields.get("inactive_file", 0))) if limit.isdigit() else None
 
 
 def run_steps(indices: list[int], budget: Budget, steps: Steps, shrink: bool = True) -> None:
-    """Run all steps; one that does not fit is cut smaller, and the budget recovers as later steps succeed.
+    """Run all steps; after one that does not fit the budget is halved, and grows again as later steps succeed.
+
+    Additive increase, multiplicative decrease: what else takes memory on the device may come and go.
 
     Args:
         indices: sequences to score.
@@ -97,15 +111,37 @@ def run_steps(indices: list[int], budget: Budget, steps: Steps, shrink: bool = T
     Raises:
         RunError: OutOfMemory, when a step of a single sequence, or any with `shrink` off, does not fit.
     """
-    pending: list[tuple[list[int], Budget]] = [(indices, budget)]
-    while pending:
-        todo, allowed = pending.pop()
-        for step in steps.cut(todo, allowed):
-            chosen = [todo[member] for member in step.members]
-            if not _fits(steps, chosen, step):
-                if len(chosen) == 1 or not shrink:
-                    raise _too_large(allowed)
-                pending.append((chosen, Budget(max(allowed.tokens // 2, 1), max(allowed.rows // 2, 1))))
+    left, allowed = list(indices), budget
+    while left:
+        done, too_large = _run_until_changed(left, allowed, steps, full=allowed == budget)
+        left = [index for index in left if index not in done]
+        if too_large is not None:
+            if too_large == 1 or not shrink:
+                raise _too_large(allowed)
+            allowed = Budget(max(allowed.tokens // 2, 1), max(allowed.rows // 2, 1))
+        else:
+            allowed = Budget(_grown(allowed.tokens, budget.tokens), _grown(allowed.rows, budget.rows))
+
+
+def _run_until_changed(left: list[int], allowed: Budget, steps: Steps, full: bool) -> tuple[set[int], int | None]:
+    """Run steps until one does not fit or, below the full budget, until one does.
+
+    Returns:
+        The sequences that were scored, and the number of those in the step that did not fit, if there was one.
+    """
+    done: set[int] = set()
+    for step in steps.cut(left, allowed):
+        chosen = [left[member] for member in step.members]
+        if not _fits(steps, chosen, step):
+            return done, len(chosen)
+        done.update(chosen)
+        if not full:
+            break
+    return done, None
+
+
+def _grown(allowed: int, planned: int) -> int:
+    return min(planned, allowed + max(1, planned // RECOVERY_STEPS))
 
 
 def _fits(steps: Steps, chosen: list[int], step: Any) -> bool:

@@ -59,7 +59,8 @@ def finish_run(run: RunSpec, store: RunStore, cache: Path, own_process: bool = F
         raise RunError(FailureReason.INCOMPLETE, "the run has no plan yet: run the plan command first")
     merged = merge_units(store, plan)
     if merged.missing:
-        return _incomplete(run, plan, merged)
+        published = store.read_summary()  # another finisher may be ahead and sweep the units away
+        return _incomplete(run, plan, merged) if published is None else from_json(FinishReport, published)
     outcome = _score(run, store, plan, merged, cache)
     report = _report(run, store, plan, merged, outcome, started)
     return from_json(FinishReport, store.publish_results(_files(outcome), to_json(report)))

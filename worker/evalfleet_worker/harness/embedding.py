@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -66,11 +68,18 @@ def _spec(evaluation: EvaluationSpec) -> EmbeddingSpec:
 
 def _scores(spec: EmbeddingSpec, columns: Columns) -> list[float]:
     try:
-        return [float(score) for score in columns[spec.score_column]]
+        return [_finite(score) for score in columns[spec.score_column]]
     except (TypeError, ValueError) as error:
         raise RunError(
             FailureReason.DATASET_UNREADABLE, f"{spec.dataset}: column {spec.score_column!r} holds no numbers: {error}"
         ) from error
+
+
+def _finite(score: Any) -> float:
+    number = float(score)
+    if not math.isfinite(number):
+        raise ValueError(f"{score!r} is not finite")
+    return number
 
 
 def _digest(content: bytes) -> str:

@@ -36,6 +36,10 @@ def read_columns(run: RunSpec, dataset: str, wanted: Sequence[str], limit: int |
     missing = [name for name in wanted if name not in rows[0]]
     if missing:
         raise _unreadable(f"{dataset} has no column {missing[0]!r}; its columns are {', '.join(map(repr, rows[0]))}")
+    for number, row in enumerate(rows[:limit], start=1):
+        empty = [name for name in wanted if row.get(name) is None]
+        if empty:
+            raise _unreadable(f"{dataset}: row {number} has no value in column {empty[0]!r}")
     return {name: [row[name] for row in rows[:limit]] for name in wanted}
 
 
@@ -58,12 +62,16 @@ def _unreadable(message: str) -> RunError:
 
 
 def _read_csv(path: Path, delimiter: str = ",") -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file, delimiter=delimiter, strict=True))
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    lines = path.read_text("utf-8-sig").split("\n")  # not splitlines: a text may hold other line ends, as U+2028
+    rows = [json.loads(line) for line in lines if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("every line must be a JSON object")
+    return rows
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:

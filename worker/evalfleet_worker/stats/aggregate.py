@@ -61,7 +61,15 @@ def _ratio(values: Sequence[tuple[float, float]]) -> Interval:
 
 def _exponential(nats: Interval) -> Interval:
     """Perplexity exp(-nats) of a mean log-likelihood."""
-    return transformed(nats, lambda value: math.exp(-value), math.exp(-nats.value))
+    return transformed(nats, lambda value: _exp(-value), _exp(-nats.value))
+
+
+def _exp(value: float) -> float:
+    """e^value, infinite where a float cannot hold it."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
 
 
 def _numeric(values: Sequence[Any]) -> bool:

@@ -93,8 +93,9 @@ def clustered_mean(
     (Miller 2024, eq. 4, with the small-sample factor of Liang & Zeger 1986).
     """
     data = np.asarray(values, dtype=np.float64)
-    _, members = np.unique(np.asarray([hash(c) for c in clusters]), return_inverse=True)
-    count = int(members.max()) + 1
+    numbers: dict[Hashable, int] = {}
+    members = np.asarray([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+    count = len(numbers)
     value = math.fsum(data) / data.size
     if count < 2:
         return Interval(value, None, None, None, int(data.size), "clustered mean")
@@ -121,8 +122,13 @@ def transformed(interval: Interval, function: Callable[[float], float], slope: f
     """The interval of a monotone function of the value; the standard error by the delta method with `slope`."""
     error = None if interval.standard_error is None else abs(slope) * interval.standard_error
     ends = [] if interval.low is None or interval.high is None else sorted(map(function, (interval.low, interval.high)))
-    low, high = (ends[0], ends[1]) if ends else (None, None)
-    return Interval(function(interval.value), error, low, high, interval.n, f"{interval.method}, transformed")
+    low, high = (_bound(ends[0]), _bound(ends[1])) if ends else (None, None)
+    return Interval(function(interval.value), _bound(error), low, high, interval.n, f"{interval.method}, transformed")
+
+
+def _bound(value: float | None) -> float | None:
+    """None for what is beyond the numbers: unbounded."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def pearson(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Interval:

@@ -1,0 +1,89 @@
+"""What workers and shell say to each other survives hostile and oversized content."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalfleet_worker.__main__ import main
+from evalfleet_worker.protocol import (
+    ErrorReport,
+    ExitCode,
+    FailureReason,
+    FinishReport,
+    ModelSpec,
+    Progress,
+    Result,
+    RunSpec,
+    SampleCounts,
+    TimeLedger,
+    dumps,
+    fitting,
+    loads,
+)
+
+LIMIT = 4_000
+
+
+def progress(**changes: object) -> str:
+    content = json.loads(dumps(Progress("run", "w", "Scoring", 10, 5, 100, 50, 1.5, 20.0)))
+    return json.dumps({**content, **changes})
+
+
+def test_progress_survives_its_json_form() -> None:
+    assert loads(Progress, progress()) == Progress("run", "w", "Scoring", 10, 5, 100, 50, 1.5, 20.0)
+    assert loads(Progress, progress(requestsPerSecond=2)).requests_per_second == 2.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        progress(unitsDone="many"),
+        progress(unitsDone=True),
+        progress(requestsPerSecond=None),
+        progress(unitsDone=1.5),
+        progress(worker={"name": "w"}),
+        progress().replace("1.5", "NaN"),
+        progress().replace("1.5", "1e999"),
+        "[" * 60_000,
+        "[]",
+        "{",
+    ],
+)
+def test_what_is_no_progress_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - any sentence will do
+        loads(Progress, text)
+
+
+def test_a_nested_message_of_the_wrong_kind_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="ModelSpec"):
+        loads(RunSpec, '{"namespace":"n","name":"n","runId":"r","storeUri":"s","model":5,"evaluations":[]}')
+
+
+def report(results: int, message: str) -> FinishReport:
+    members = tuple(Result("evaluation", f"metric-{index}", 0.5, 0.1, 0.4, 0.6, 100) for index in range(results))
+    return FinishReport(
+        "r", "SamplesFailed", members, SampleCounts(9, 9), TimeLedger(), "s3://x", messages=(message,) * 8
+    )
+
+
+@pytest.mark.parametrize("message", ["short", "ü" * 900, '"\\' * 2_000])
+def test_a_termination_message_is_json_within_its_limit(message: str) -> None:
+    text = fitting(report(64, message), LIMIT)
+    assert len(text.encode()) <= LIMIT
+    read = loads(FinishReport, text)
+    assert read.outcome == "SamplesFailed"
+    assert read.truncated == 64 - len(read.results)
+
+
+def test_last_words_of_any_length_are_readable(tmp_path: Path) -> None:
+    spec = RunSpec("n", "n", "r", f"file://{tmp_path}/store", ModelSpec("file:///nowhere/" + "ü" * 5_000), ())
+    (tmp_path / "spec.json").write_text(dumps(spec), "utf-8")
+    log = tmp_path / "termination"
+    code = main(["fetch", "--spec", str(tmp_path / "spec.json"), "--termination-log", str(log)])
+    assert code in (ExitCode.FATAL, ExitCode.ERROR)
+    assert len(log.read_bytes()) <= LIMIT
+    assert loads(ErrorReport, log.read_bytes()).reason in (
+        FailureReason.INVALID_MODEL_REF,
+        FailureReason.INTERNAL_ERROR,
+    )
