@@ -61,6 +61,12 @@ def test_a_run_without_any_measurement_is_refused():
         FinishedRun("r1", KEY, WORK, 0.0)
 
 
+@pytest.mark.parametrize("name", ["", "x" * 254, None], ids=["empty", "long", "none"])
+def test_a_run_without_a_name_is_refused(name):
+    with pytest.raises(InvalidRunError, match="run_id"):
+        FinishedRun(name, KEY, WORK, 0.0, scoring_seconds=1.0)
+
+
 @pytest.mark.parametrize("when", [nan, inf, -1.0])
 def test_a_run_that_finished_at_no_time_is_refused(when):
     with pytest.raises(InvalidRunError, match="finished_seconds"):

@@ -29,11 +29,6 @@ class Names:
     task: IntArray
     size: FloatArray
 
-    @property
-    def count(self) -> int:
-        """Number of keys."""
-        return len(self.place)
-
 
 @dataclass(frozen=True, slots=True)
 class Deviations:
