@@ -18,7 +18,7 @@ from evalfleet.events import EventRecorder
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.observe import Memory, Observer
 from evalfleet.reconcile.evaluationjob.reconcile import decide
-from evalfleet.reconcile.evaluationjob.terminal import stamp
+from evalfleet.reconcile.evaluationjob.terminal import held, stamp
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
 from evalfleet.reconcile.fleet.pools import currency
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 FLEET_TICK_SECONDS = 1.0
 PROGRESS_WRITE_SECONDS = 10.0
 PROBLEM_SECONDS = 30.0
+REFUSED_SECONDS = 5.0
 StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
 """From the status as read and the generation to the new status."""
 REFUSED = frozenset({400, 403, 422})
@@ -158,12 +159,15 @@ class Controller:
         world = FleetWorld(now, policy, worlds, memory, seen, ledger)
         outcome = reconcile(world, self._decide_fleet)
         refused = await self._apply_each(outcome.actions)
+        without_worker = {uid: error for uid, error in refused.items() if uid in worlds and not worlds[uid].workers}
+        outcome = replace(outcome, verdicts=_told_refusals(outcome.verdicts, without_worker))
         self._remember(key, world, outcome)
         await self._write_policy_status(key, lambda before, at: policy_status(world, before, at, outcome))
-        if refused is not None:
-            raise refused
+        unexpected = next((refusal for refusal in refused.values() if refusal.status not in REFUSED), None)
+        if unexpected is not None:
+            raise unexpected
         if outcome.verdicts or ledger.open:
-            self.queue.add_after(key, FLEET_TICK_SECONDS)
+            self.queue.add_after(key, REFUSED_SECONDS if refused else FLEET_TICK_SECONDS)
 
     async def _refuse(self, key: Key, worlds: Mapping[str, JobWorld], reason: str, problem: str) -> None:
         """Decide nothing: what runs is left alone, jobs that were told nothing yet hear why."""
@@ -224,16 +228,19 @@ class Controller:
             else:
                 await self._delete(action)
 
-    async def _apply_each(self, actions: tuple[Action, ...]) -> KubeError | None:
-        """Apply all actions of a policy; one that is refused harms only its own job. Returns the first refusal."""
-        first: KubeError | None = None
+    async def _apply_each(self, actions: tuple[Action, ...]) -> dict[str, KubeError]:
+        """Apply all actions of a policy; one that is refused harms only its own job. Returns refusals by run."""
+        refused: dict[str, KubeError] = {}
         for action in actions:
+            run = _run_of(action)
+            if run in refused:
+                continue  # the next worker of the same job would be refused as well
             try:
                 await self._apply((action,))
             except KubeError as error:
                 log.warning("%s", error)
-                first = first or error
-        return first
+                refused[run] = error
+        return refused
 
     async def _create(self, body: dict[str, Any]) -> None:
         """Create if absent; an object of another owner under our name is an error that names it."""
@@ -314,9 +321,31 @@ class Controller:
 
 def _refusal(stated: tuple[Condition, ...], error: KubeError) -> tuple[Condition, ...]:
     """What a job says whose child the API server refuses; it is tried again, for quota and policy may change."""
-    message = f"the API server refuses an object of this job: {error}"
-    words = ("ObjectRefused", message)
-    return (*stated, cond.false("Ready", *words), cond.false("Reconciling", *words), cond.true("Stalled", *words))
+    return (*stated, *held(*_refusal_words(error)))
+
+
+def _refusal_words(error: KubeError) -> tuple[str, str]:
+    """Reason and message of a refused child; a full quota is waited for like any other."""
+    if "exceeded quota" in str(error):
+        return "WaitingForQuota", f"a ResourceQuota of the namespace is used up: {error}"
+    return "ObjectRefused", f"the API server refuses an object of this job: {error}"
+
+
+def _told_refusals(verdicts: Mapping[str, FleetVerdict], refused: Mapping[str, KubeError]) -> dict[str, FleetVerdict]:
+    """The Fleet's verdicts, with the words of the API server where it refuses the first worker of a job."""
+    told = dict(verdicts)
+    for uid, error in refused.items():
+        if uid in told:
+            reason, message = _refusal_words(error)
+            told[uid] = replace(told[uid], admitted=False, reason=reason, message=message)
+    return told
+
+
+def _run_of(action: Action) -> str:
+    """The run that an action creates something for; a deletion stands for itself."""
+    if isinstance(action, Delete):
+        return action.name
+    return str((action.body["metadata"].get("labels") or {}).get(LABEL_RUN, ""))
 
 
 def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def _told(member: Object, words: str) -> bool:
     return " ".join(str(member["description"]).split()) in words
 
 
+@pytest.mark.slow
 def test_the_columns_show_a_run_and_its_end(place: Bench, operator: OperatorProcess) -> None:
     slow = toy("slow", count="200", seconds="0.04")
     place.create("columns", evaluations=[slow], sla={"deadlineTime": "2999-01-01T00:00:00Z"})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from cluster_client import Client
-from operator_bench import Bench, bench, condition, has, running_operator, seconds_until, terminal, toy
+from operator_bench import Bench, bench, condition, has, running_operator, seconds_until, terminal, toy, wait_until
 
 from evalfleet.localcluster import LocalCluster
 
@@ -90,6 +90,24 @@ def test_a_service_account_that_does_not_exist_says_where_to_look(place: Bench) 
     place.create("account", worker={"serviceAccountName": "nobody"})
     job = place.wait_for("account", "Planned", "Unknown", "WaitingForPod")
     assert "kubectl describe job account-plan" in condition(job, "Planned")["message"]
+
+
+@pytest.mark.slow
+def test_a_full_quota_is_waited_for_and_a_refused_worker_is_told_to_its_job(place: Bench) -> None:
+    place.kubectl("delete", "evj", "--all", "--wait", "--timeout=60s")
+    wait_until(lambda: not place.children(), "children are left")
+    place.kubectl("create", "quota", "few", "--hard=count/jobs.batch=1")
+    place.client.wait(f"/api/v1/namespaces/{place.namespace}/resourcequotas/few", lambda few: "used" in few["status"])
+    place.create("second")
+    job = place.wait_for("second", "Admitted", "False", "WaitingForQuota")
+    assert "few" in condition(job, "Admitted")["message"]
+    assert has(job, "Reconciling")
+    assert not has(job, "Stalled")
+    place.create("third")
+    place.wait_for("third", "Ready", "False", "WaitingForQuota")
+    place.kubectl("delete", "quota", "few")
+    for name in ("second", "third"):
+        place.wait_for(name, "Succeeded")
 
 
 def assert_failed(job: dict[str, Any], reason: str, *words: str) -> None:

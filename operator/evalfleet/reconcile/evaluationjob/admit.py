@@ -3,7 +3,7 @@
 from evalfleet.conditions import false, true, unknown
 from evalfleet.reconcile.evaluationjob.counts import worker_counts
 from evalfleet.reconcile.evaluationjob.run import all_scored
-from evalfleet.reconcile.evaluationjob.terminal import NEEDS_A_PERSON, waiting
+from evalfleet.reconcile.evaluationjob.terminal import held, waiting
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
 from evalfleet.reconcile.steps import Step
 
@@ -45,8 +45,7 @@ def admit(world: World) -> Step:
 
 def _refused(world: World, verdict: FleetVerdict) -> Step:
     words = (verdict.reason, verdict.message)
-    stalled = (true("Stalled", *words),) if verdict.reason in NEEDS_A_PERSON else ()
-    return Step((false("Admitted", *words), *waiting(*words), *stalled), status=_workers(world), halt=True)
+    return Step((false("Admitted", *words), *held(*words)), status=_workers(world), halt=True)
 
 
 def _queue_time(world: World) -> dict[str, object]:

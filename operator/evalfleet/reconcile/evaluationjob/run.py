@@ -11,7 +11,7 @@ from evalfleet.reconcile.evaluationjob.counts import count_failures, worker_coun
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.pods import waiting_words
-from evalfleet.reconcile.evaluationjob.terminal import NEEDS_A_PERSON, failed, stamp, waiting
+from evalfleet.reconcile.evaluationjob.terminal import failed, held, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
@@ -36,8 +36,7 @@ def _summary(world: World, status: dict[str, Any]) -> tuple[Condition, ...]:
     fleet, percent = world.fleet, status["progress"].get("percent", 0)
     if fleet is None or fleet.desired or status["workers"]["ready"]:
         return waiting("Scoring", f"scoring: {percent} % done by {status['workers']['ready']} workers")
-    words = (fleet.reason, f"{percent} % done; {fleet.message}")
-    return (*waiting(*words), *((true("Stalled", *words),) if fleet.reason in NEEDS_A_PERSON else ()))
+    return held(fleet.reason, f"{percent} % done; {fleet.message}")
 
 
 def all_scored(world: World) -> bool:

@@ -8,9 +8,17 @@ from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.steps import Step
 
 NEEDS_A_PERSON = frozenset(
-    {"DeadlineInfeasible", "BudgetTooSmall", "BudgetExhausted", "InvalidSpec", "NoPoolAllowed", "LedgerUnreadable"}
+    {
+        "BudgetExhausted",
+        "BudgetTooSmall",
+        "DeadlineInfeasible",
+        "InvalidSpec",
+        "LedgerUnreadable",
+        "NoPoolAllowed",
+        "ObjectRefused",
+    }
 )
-"""Reasons of the Fleet that waiting alone is not expected to mend."""
+"""Reasons that waiting alone is not expected to mend."""
 
 
 def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | None = None) -> Step:
@@ -52,6 +60,14 @@ def _last(now: datetime, status: dict[str, Any]) -> dict[str, Any]:
 def waiting(reason: str, message: str) -> tuple[Condition, ...]:
     """Conditions of a job that is on its way."""
     return (false("Ready", reason, message), true("Reconciling", reason, message))
+
+
+def held(reason: str, message: str) -> tuple[Condition, ...]:
+    """Conditions of a job that is held back: stalled where waiting mends nothing, else on its way (never both)."""
+    if reason not in NEEDS_A_PERSON:
+        return waiting(reason, message)
+    words = (reason, message)
+    return (false("Ready", *words), false("Reconciling", *words), true("Stalled", *words))
 
 
 def stamp(moment: datetime) -> str:
