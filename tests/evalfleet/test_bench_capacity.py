@@ -98,6 +98,13 @@ def test_a_what_if_prints_in_every_format(output):
     assert "Greedy" in result.stdout
 
 
+def test_an_impossible_deadline_is_said_beside_the_table():
+    result = run(
+        simulate, "--gpus", "2", "--hours", "2", "--deadline-hours", "1", "--starts", "2", "--strategy", "Greedy"
+    )
+    assert "the work needs 2.17 h at full width, the deadline is 1 h: nobody is in time" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -105,6 +112,9 @@ def test_a_what_if_prints_in_every_format(output):
         (["absent.csv"], "absent.csv"),
         (["--hours", "900", "--starts", "2"], "does not fit a trace"),
         (["--gpus", "2", "--hours", "1", "--plot", "picture.bmp"], ".png or .svg"),
+        (["--plot", "absent/picture.svg"], "there is no folder absent"),
+        (["--on-demand-price", "0"], "--on-demand-price"),
+        (["--deadline-hours", "nan"], "--deadline-hours"),
     ],
 )
 def test_a_wrong_what_if_says_what_is_wrong(arguments, words):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evalfleet.traces.capacity import data_folder, discover_spot_traces, load_trace_file
+from evalfleet_scaling.errors import InvalidObservationError
 
 
 @pytest.fixture
@@ -54,6 +55,34 @@ def test_a_log_of_arrivals_is_no_trace(tmp_path):
 def test_a_file_of_another_shape_is_refused_in_words(folder, name):
     with pytest.raises(ValueError, match="date,availability"):
         load_trace_file(folder / name)
+
+
+def test_a_users_table_may_count_seconds_and_carry_prices(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("seconds,a,a_price,b\n0,3,1.5,0\n600,4,1.25,2\n1200,0,1.5,1\n")
+    first, second = load_trace_file(path)
+    assert (first.name, first.tick_seconds, first.counts.tolist()) == ("a", 600.0, [3, 4, 0])
+    assert first.prices.tolist() == [1.5, 1.25, 1.5]
+    assert (second.name, second.counts.tolist(), second.prices) == ("b", [0, 2, 1], None)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("seconds,z\n0,1\n600,x\n", "line 3: could not convert"),
+        ("seconds,z\n0,1\n600,2,3\n", "line 3 has 3 columns, the header 2"),
+        ("seconds,z\n0,1\n600,2\n601,2\n700,2\n", "one step"),
+        ("seconds,z\n0,1.5\n600,2\n", "whole numbers"),
+        ("seconds,z\n0,nan\n600,2\n", "whole numbers"),
+        ("seconds,z\n0,-1\n600,2\n", "negative"),
+        ("date,z\nyesterday,1\n", "line 2: Invalid isoformat"),
+    ],
+)
+def test_a_users_table_that_cannot_be_read_is_refused_with_its_line(tmp_path, table, words):
+    path = tmp_path / "mine.csv"
+    path.write_text(table)
+    with pytest.raises((ValueError, InvalidObservationError), match=words):
+        load_trace_file(path)
 
 
 def test_the_data_folder_comes_from_the_environment(tmp_path, monkeypatch):

@@ -113,10 +113,17 @@ class _Recording:
         return plan
 
 
-def draw(world: Scenario, strategy: Strategy, faults: Faults, path: Path) -> None:
-    """Write a picture of the first window: what was offered, what ran, and progress against the deadline."""
+def check_picture(path: Path) -> None:
+    """ValueError unless a picture can be written there; asked before a long replay, not after it."""
     if path.suffix not in _PICTURES:
         raise ValueError(f"{path}: the picture must end in {' or '.join(_PICTURES)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+
+
+def draw(world: Scenario, strategy: Strategy, faults: Faults, path: Path) -> None:
+    """Write a picture of the first window: what was offered, what ran, and progress against the deadline."""
+    check_picture(path)
     import matplotlib as mpl
 
     mpl.use("Agg")

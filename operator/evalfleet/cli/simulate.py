@@ -23,7 +23,7 @@ _HEADINGS = {
     "costOverOnDemand": "/on-demand",
     "attainedSaving": "saving",
     "medianFinishHours": "finish h",
-    "preemptions": "preempted",
+    "preemptions": "lost",
 }
 
 
@@ -38,10 +38,12 @@ def simulate(
     ] = None,
     gpus: Annotated[int, typer.Option(min=1, max=1024, help="Workers at full width.")] = 16,
     hours: Annotated[float, typer.Option(min=0.1, max=1000, help="Hours of work at full width.")] = 12.0,
-    deadline_hours: Annotated[float | None, typer.Option(help="Deadline after submission; default 1.5x hours.")] = None,
+    deadline_hours: Annotated[
+        float | None, typer.Option(min=0.01, help="Deadline after submission; default 1.5x hours.")
+    ] = None,
     startup_seconds: Annotated[float, typer.Option(min=0, max=86400, help="Start-up of a worker (p95).")] = 600.0,
     spot_price: Annotated[float, typer.Option(min=0, help="Per worker and hour, where the trace has none.")] = 1.0,
-    on_demand_price: Annotated[float, typer.Option(min=0, help="Per worker and hour.")] = 3.0,
+    on_demand_price: Annotated[float, typer.Option(min=0.000001, help="Per worker and hour.")] = 3.0,
     strategy: Annotated[list[str] | None, typer.Option(help="Repeatable; default: all.")] = None,
     starts: Annotated[int, typer.Option(min=1, max=10000, help="Windows replayed, evenly spaced.")] = 60,
     launch_failure: Annotated[float, typer.Option(min=0, max=1, help="Share of on-demand launches that fail.")] = 0.0,
@@ -58,6 +60,8 @@ def simulate(
     due = 1.5 * hours if deadline_hours is None else deadline_hours
     job = JobShape(gpus, hours, due / hours, 1, startup_seconds)
     try:
+        if plot is not None:
+            whatif.check_picture(plot)
         chosen = whatif.chosen_strategies(strategy)
         world = whatif.build_scenario(trace, job, whatif.Prices(spot_price, on_demand_price), starts=starts, seed=seed)
         faults = Faults(launch_failure=launch_failure, seed=seed)
@@ -66,6 +70,11 @@ def simulate(
             whatif.draw(world, chosen[0], faults, plot)
     except (ScalingInputError, ValueError, OSError) as error:
         fail(str(error), USAGE_ERROR)
+    if due < hours + startup_seconds / 3600:
+        least = hours + startup_seconds / 3600
+        typer.echo(
+            f"the work needs {least:.2f} h at full width, the deadline is {due:g} h: nobody is in time", err=True
+        )
     _print(rows, world, output, seed)
     if plot is not None:
         typer.echo(f"wrote {plot}", err=True)

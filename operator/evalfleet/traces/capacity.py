@@ -4,7 +4,8 @@ Understood shapes:
 
 * JSON ``{"metadata": {"gap_seconds": 300}, "data": [16, 12, ...]}``: counts of one pool;
 * CSV ``date,availability``: one pool, 1 = available;
-* CSV with a time column and one integer column per zone: several pools of one group;
+* CSV with a time column (ISO timestamps, or numbers where it is named seconds), one integer column per zone and, where
+  a zone has prices, ``<zone>_price``: several pools of one group;
 * JSON ``{"<pool>": [1.67, ...], ...}``: price per hour of pools, tick by tick;
 * JSON with ``region``, ``machine_type`` and ``price``: one price per hour for all zones of a region.
 """
@@ -19,10 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from evalfleet_scaling.simulate.trace import SpotTrace
+from evalfleet_scaling.simulate.trace import FloatArray, SpotTrace
 
 DATA_VARIABLE = "EVALFLEET_DATA"
 DEFAULT_DATA = Path("../shared/data")
+_PRICE = "_price"
+_SHAPES = (
+    "Expected CSV 'date,availability', CSV with a time column, one integer column per zone and prices as <zone>_price, "
+    'or JSON {"metadata": {"gap_seconds": 300}, "data": [counts]}'
+)
 _LARGEST_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -62,13 +68,15 @@ def discover_spot_traces(folder: Path) -> list[SpotTrace]:
 
 
 def load_trace_file(path: Path) -> list[SpotTrace]:
-    """The traces of one file of the user's; ValueError says which shapes are understood."""
-    found = _read_csv(path, path.stem) if path.suffix == ".csv" else _read_json(path, path.stem)[0]
+    """The traces of one file of the user's; ValueError says what is wrong, or which shapes are understood."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give a CSV or JSON file of spot counts, or none for a synthetic pool")
+    try:
+        found = _parse_csv(path, path.stem) if path.suffix == ".csv" else _read_json(path, path.stem)[0]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. {_SHAPES}") from error
     if not found:
-        raise ValueError(
-            f"{path}: not a spot trace. Expected CSV 'date,availability', CSV with a time column and one integer "
-            'column per zone, or JSON {"metadata": {"gap_seconds": 300}, "data": [counts]}'
-        )
+        raise ValueError(f"{path}: not a spot trace. {_SHAPES}")
     return found
 
 
@@ -94,27 +102,50 @@ def _read_json(path: Path, group: str) -> tuple[list[SpotTrace], _Prices | None]
 
 
 def _read_csv(path: Path, group: str) -> list[SpotTrace]:
-    with path.open(encoding="utf-8", newline="", errors="replace") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        if len(header) < 2 or not _looks_like_time_column(header[0]):
-            return []
-        rows = [row for row in reader if len(row) == len(header)]
     try:
-        times = [_seconds(row[0]) for row in rows]
-        counts = np.asarray([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64)
+        return _parse_csv(path, group)
     except ValueError:
         return []
+
+
+def _parse_csv(path: Path, group: str) -> list[SpotTrace]:
+    """Traces of a table with a time column; nothing for a table without; ValueError names what cannot be read."""
+    with path.open(encoding="utf-8", newline="", errors="replace") as stream:
+        reader = csv.reader(stream)
+        header = [name.strip() for name in next(reader, [])]
+        if len(header) < 2 or not _looks_like_time_column(header[0]):
+            return []
+        rows = [(reader.line_num, row) for row in reader if row]
+    in_seconds = "seconds" in header[0].lower()
+    times, cells = [], []
+    for line, row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"line {line} has {len(row)} columns, the header {len(header)}")
+        try:
+            times.append(float(row[0]) if in_seconds else datetime.fromisoformat(row[0]).timestamp())
+            cells.append([float(cell) for cell in row[1:]])
+        except ValueError as error:
+            raise ValueError(f"line {line}: {error}") from error
     tick = _regular_tick_seconds(times)
     if tick is None:
-        return []
-    if header[1:] == ["availability"]:
-        return [SpotTrace(path.stem, group, tick, counts[:, 0])]
-    return [SpotTrace(zone, group, tick, counts[:, i]) for i, zone in enumerate(header[1:])]
+        raise ValueError(f"the times in column {header[0]!r} are not two or more rows of one step, 10 s or longer")
+    return _columns_as_traces(path, group, tick, dict(zip(header[1:], np.array(cells).T, strict=True)))
+
+
+def _columns_as_traces(path: Path, group: str, tick: float, columns: dict[str, FloatArray]) -> list[SpotTrace]:
+    traces = []
+    for name, values in columns.items():
+        if name.endswith(_PRICE) and name.removesuffix(_PRICE) in columns:
+            continue
+        if not np.array_equal(values, np.floor(values)):
+            raise ValueError(f"column {name!r} must hold whole numbers of workers; prices go into <zone>{_PRICE}")
+        pool = path.stem if list(columns) == ["availability"] else name
+        traces.append(SpotTrace(pool, group, tick, values.astype(np.int64), columns.get(name + _PRICE)))
+    return traces
 
 
 def _looks_like_time_column(name: str) -> bool:
-    return any(word in name.lower() for word in ("date", "time", "_at"))
+    return any(word in name.lower() for word in ("date", "time", "seconds", "_at"))
 
 
 def _regular_tick_seconds(times: list[float]) -> float | None:
@@ -125,10 +156,6 @@ def _regular_tick_seconds(times: list[float]) -> float | None:
     tick = float(np.median(steps))
     regular = float(np.mean(np.abs(steps - tick) <= 0.05 * tick))
     return tick if tick >= 10 and regular >= 0.9 else None
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _with_price(path: Path, trace: SpotTrace, prices: list[_Prices]) -> SpotTrace:

@@ -45,5 +45,8 @@ class SpotTrace:
 def evenly_spaced_starts(trace_ticks: int, window_ticks: int, starts: int) -> IntArray:
     """First ticks of `starts` windows of `window_ticks` spread evenly over a trace (linspace, rounded down)."""
     if window_ticks > trace_ticks:
-        raise InvalidObservationError(f"a window of {window_ticks} ticks does not fit a trace of {trace_ticks}")
+        raise InvalidObservationError(
+            f"a window of {window_ticks} ticks (until the deadline) does not fit a trace of {trace_ticks}: "
+            "give a longer trace or an earlier deadline"
+        )
     return np.linspace(0, trace_ticks - window_ticks, starts).astype(np.int64)
