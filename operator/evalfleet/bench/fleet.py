@@ -46,6 +46,7 @@ STARTUP_SECONDS = 300.0
 TICK_SECONDS = 300.0
 ON_DEMAND_OVER_SPOT = 3.14  # as in the capacity tables
 _LOAD_SHARE = 0.75
+_QUEUE_WAIT_SECONDS = 1800.0
 _MOST_JOBS = {True: 120, False: 800}  # of a stream, from its beginning
 Row = dict[str, Any]
 Tell = Callable[[str], None]
@@ -59,7 +60,7 @@ POLICIES: tuple[tuple[str, Decide], ...] = (
 
 
 def rows(quick: bool, folder: Path | None = None, tell: Tell = lambda _: None) -> list[Row]:
-    """All rows: table is `fleet`, `fleet-faults`, `fleet-money` or `fleet-speed`."""
+    """All rows: table is `fleet`, `fleet-faults`, `fleet-waits`, `fleet-money` or `fleet-speed`."""
     return list(all_rows(quick, folder, tell))
 
 
@@ -73,6 +74,7 @@ def all_rows(quick: bool, folder: Path | None, tell: Tell) -> Iterator[Row]:
     yield from speed_rows(quick, tell)
     for stream, scenario in cases:
         yield _money_row(stream, scenario, tell)
+        yield _waits_row(stream, scenario, tell)
     for stream, scenario in cases:
         for name, faulty in _faults(scenario):
             yield _replayed("fleet-faults", stream, name, faulty, fleet_peers.evalfleet, tell)
@@ -175,9 +177,38 @@ def _summary(outcome: FleetOutcome, on_demand_price: float) -> Row:
         "costOverOnDemand": round(outcome.cost / max(work / 3600 * on_demand_price, 1e-9), 4),
         "onDemandShare": round(sum(record.on_demand_seconds for record in admitted) / max(paid, 1e-9), 4),
         "preemptions": sum(record.preemptions for record in admitted),
+        **_waits(admitted),
         "mostOnDemandWorkers": outcome.most_on_demand,
         "decisions": outcome.decisions,
     }
+
+
+def _waits(records: list[JobRecord]) -> Row:
+    """Seconds until the first worker was ready, and the queue-wait SLAs that were not kept."""
+    waits = sorted(record.waited_seconds for record in records)
+    asked = [record for record in records if record.job.queue_wait_seconds is not None]
+    excess = [record.waited_seconds - float(record.job.queue_wait_seconds or 0.0) for record in asked]
+    return {
+        "queueWaitP50Seconds": _finite(waits[len(waits) // 2]) if waits else None,
+        "queueWaitP90Seconds": _finite(waits[len(waits) * 9 // 10]) if waits else None,
+        "queueWaitAsked": len(asked),
+        "queueWaitMissed": sum(value > 1e-3 for value in excess),
+        "queueWaitLargestExcessSeconds": _finite(max([0.0, *excess])),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 1) if isfinite(value) else None
+
+
+def _waits_row(stream: JobTrace, scenario: FleetScenario, tell: Tell) -> Row:
+    """Every second job must have a ready worker half an hour after its submission."""
+    jobs = tuple(
+        replace(job, queue_wait_seconds=None if index % 2 else _QUEUE_WAIT_SECONDS)
+        for index, job in enumerate(stream.jobs)
+    )
+    asked = JobTrace(stream.name, jobs)
+    return _replayed("fleet-waits", asked, "evalfleet", scenario, fleet_peers.evalfleet, tell)
 
 
 def _money_row(stream: JobTrace, scenario: FleetScenario, tell: Tell) -> Row:

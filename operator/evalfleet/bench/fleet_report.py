@@ -15,6 +15,16 @@ _REPLAY = (
     ("costOverOnDemand", "cost/on-demand"),
     ("onDemandShare", "on-demand share"),
     ("preemptions", "preemptions"),
+    ("queueWaitP50Seconds", "wait p50 [s]"),
+    ("queueWaitP90Seconds", "wait p90 [s]"),
+)
+_WAITS = (
+    ("pool", "stream"),
+    ("queueWaitAsked", "asked"),
+    ("queueWaitMissed", "not kept"),
+    ("queueWaitLargestExcessSeconds", "largest excess [s]"),
+    ("missed", "missed deadlines"),
+    ("costOverOnDemand", "cost/on-demand"),
 )
 _MONEY = (
     ("pool", "stream"),
@@ -51,6 +61,7 @@ def markdown(rows: Sequence[Row], seed: int) -> str:
             *_table(mine, _REPLAY),
         ]
     lines += _section(rows, "fleet-money", "Money: budgets of jobs and limits of the policy", _MONEY)
+    lines += _section(rows, "fleet-waits", "Queue-wait SLA of half an hour for every second job", _WAITS)
     lines += _section(rows, "fleet-speed", "Time of one decision, one core", _SPEED)
     return "\n".join(lines)
 

@@ -48,6 +48,7 @@ class SubmittedJob:
     submitter: str = ""
     budget: Budget | None = None
     on_infeasible: OnInfeasible = OnInfeasible.REJECT
+    queue_wait_seconds: float | None = None  # SLA: a worker is ready this long after submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ class JobRecord:
         """Admitted with a deadline and finished after it, or never."""
         deadline = self.job.deadline_seconds
         return self.admitted_seconds is not None and deadline is not None and self.finish_seconds > deadline + 1e-3
+
+    @property
+    def waited_seconds(self) -> float:
+        """From submission to the first ready worker; inf when none ever was."""
+        return inf if self.first_ready_seconds is None else self.first_ready_seconds - self.job.submitted_seconds
 
 
 @dataclass(slots=True)
@@ -279,6 +285,7 @@ class _World:
             budget=job.budget,
             spent=Decimal(repr(record.cost)),
             on_infeasible=job.on_infeasible,
+            queue_wait_seconds=job.queue_wait_seconds,
             best_effort=record.best_effort,
         )
 
