@@ -68,12 +68,15 @@ lock: ## Resolve the requirement locks anew (needs uv)
 	uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --quiet --output-file requirements/dev.txt
 
-bench: setup ## Reproduce the tables under benchmarks/results (an hour; public traces by EVALFLEET_DATA)
+bench: setup ## Reproduce the tables under benchmarks/results (hours; public traces by EVALFLEET_DATA)
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/run_store.py
+	$(BIN)/python benchmarks/performance.py
+	$(BIN)/python benchmarks/operator_figures.py
 	$(BIN)/evalfleet bench capacity --results benchmarks/results
 	$(BIN)/evalfleet bench fleet --results benchmarks/results
 	$(BIN)/evalfleet bench forecast --results benchmarks/results
+	$(BIN)/evalfleet bench forecast-decision --results benchmarks/results
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .evalfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis
