@@ -1,11 +1,13 @@
 """An informer-style cache: objects by kind and key, newer versions win, a full listing ends what it does not name."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Object = Mapping[str, Any]
+WORD_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,9 +120,18 @@ def _is_marked(known: Object, body: Object) -> bool:
 
 
 def _slim(body: Object) -> Object:
-    """Without the record of who wrote which field: it is half of an object, and nobody here reads it."""
+    """Without the record of who wrote which field (half of an object, and nobody here reads it); words are shared."""
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-    return {**body, "metadata": metadata}
+    return _shared({**body, "metadata": metadata})  # type: ignore[no-any-return]
+
+
+def _shared(value: Any) -> Any:
+    """The same JSON value; field names and short words exist once, however many objects use them."""
+    if isinstance(value, str):
+        return sys.intern(value) if len(value) <= WORD_LENGTH else value
+    if isinstance(value, dict):
+        return {sys.intern(name): _shared(member) for name, member in value.items()}
+    return [_shared(member) for member in value] if isinstance(value, list) else value
 
 
 def _uid(body: Object) -> str:
