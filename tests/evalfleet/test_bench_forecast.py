@@ -1,14 +1,18 @@
 """The forecast benchmark and the loaders of arrivals."""
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from evalfleet.bench.forecast import Run as ForecastRun
 from evalfleet.bench.forecast import Size, forecast_rows, score_rows, series_groups
 from evalfleet.bench.forecast_report import markdown
+from evalfleet.cli import bench_forecast as command
 from evalfleet.traces.demand import arrivals_of_table, discover_demand, in_earnest, read_demand
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, Series
 from evalfleet_scaling.forecast.score import sample, score, scored_from, worst_day
@@ -115,6 +119,29 @@ def test_a_small_benchmark_has_the_promised_columns_and_reads_as_tables(tmp_path
     assert "| ensemble |" in page
     assert "better than every baseline as published" in page
     assert "better than every baseline, tuned ones included" in page
+
+
+def test_one_series_is_recomputed_and_the_rows_of_others_stay(tmp_path: Path) -> None:
+    traces, results = tmp_path / "mine", tmp_path / "results"
+    traces.mkdir()
+    results.mkdir()
+    (traces / "r.csv").write_text(
+        "timestamp_ms,input_length,output_length\n" + "".join(f"{20_000 * i},4000,{i % 7}\n" for i in range(300))
+    )
+    old = [{"series": "mine", "wql": -1.0}, {"series": "other", "wql": 7.0}]
+    head = {"horizonSeconds": 300, "model": "ses", "quantile": 0.9}
+    (results / "forecast.json").write_text(json.dumps({"rows": [row | head for row in old]}))
+    app = typer.Typer()
+    command.register(app)
+    options = ["--quick", "--data", str(traces), "--series", "mine", "--results", str(results), "-o", "json"]
+    done = CliRunner().invoke(app, ["forecast", *options])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((results / "forecast.json").read_text())["rows"]
+    assert {row["series"] for row in rows} == {"mine", "other"}
+    assert [row["wql"] for row in rows if row["series"] == "other"] == [7.0]
+    assert all(row["wql"] >= 0 for row in rows)
+    assert {"ensemble", "dynamo-kalman", "vpa-histogram-tuned"} <= {row["model"] for row in rows}
+    assert "| mine |" in (results / "forecast.md").read_text()
 
 
 def test_rows_count_all_seeds_together() -> None:

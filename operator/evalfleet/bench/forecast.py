@@ -49,9 +49,20 @@ class Run:
     cpu_seconds: dict[str, float]
 
 
-def forecast_rows(folder: Path | None, size: Size, tell: Tell) -> Iterator[list[Row]]:
-    """Rows of one series after the other: real traces below `folder` first, then the synthetic families."""
+def forecast_rows(
+    folder: Path | None, size: Size, tell: Tell, only: frozenset[str] = frozenset()
+) -> Iterator[list[Row]]:
+    """Rows of one series after the other: real traces below `folder` first, then the synthetic families.
+
+    Args:
+        folder: where traces are; None: synthetic families alone.
+        size: how much is replayed.
+        tell: hears of progress.
+        only: names of the series wanted; empty: all.
+    """
     for name, group in series_groups(folder, size):
+        if only and name not in only:
+            continue
         tell(f"{name}: {len(group)} x {len(group[0]) / MINUTES_PER_DAY:.1f} days")
         yield score_rows(name, [replay_all(series) for series in group])
 
@@ -91,6 +102,7 @@ def replay_all(series: Series) -> Run:
 def score_rows(name: str, runs: list[Run]) -> list[Row]:
     """One row per model, horizon and level over all runs (seeds) of a series."""
     rows = []
+    days = round(sum(len(run.series) for run in runs) / MINUTES_PER_DAY, 1)
     for model in runs[0].forecasts:
         for column, horizon in enumerate(HORIZONS):
             for index, level in enumerate(LEVELS):
@@ -99,7 +111,7 @@ def score_rows(name: str, runs: list[Run]) -> list[Row]:
                 if row is not None:
                     cpu = sum(run.cpu_seconds.get(model, 0.0) for run in runs)
                     head = {"series": name, "horizonSeconds": 60 * horizon, "model": model, "quantile": level}
-                    rows.append({**head, **row, "cpuSeconds": round(cpu, 3), "seeds": len(runs)})
+                    rows.append({**head, **row, "cpuSeconds": round(cpu, 3), "seeds": len(runs), "days": days})
     return rows
 
 

@@ -29,6 +29,10 @@ def forecast(
     results: Annotated[
         Path | None, typer.Option(help="Also write forecast.json and forecast.md into this folder.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--series", help="Only series of this name; rows of others in the results stay. Repeatable."),
+    ] = None,
 ) -> None:
     """Replay every forecaster minute by minute on the traces below EVALFLEET_DATA and on synthetic demand."""
     import json
@@ -48,7 +52,10 @@ def forecast(
     tell(f"traces below {folder}" if folder else "synthetic series alone (set EVALFLEET_DATA for public traces)")
     rows: list[dict[str, Any]] = []
     content = {"benchmark": "forecast", "quick": quick, "seeds": list(size.seeds), "rows": rows}
-    for part in tables.forecast_rows(folder, size, tell):
+    if only and results is not None and (results / "forecast.json").exists():
+        kept = json.loads((results / "forecast.json").read_text(encoding="utf-8"))["rows"]
+        rows += [row for row in kept if row["series"] not in only]
+    for part in tables.forecast_rows(folder, size, tell, frozenset(only or ())):
         rows += part
         if results is not None:
             # After every series: a long run that is stopped keeps what it has.
