@@ -41,6 +41,7 @@ def condition(kind: str, status: str, message: str = "") -> list[Object]:
 DISRUPTED = condition("DisruptionTarget", "True")
 UNSCHEDULABLE = condition("PodScheduled", "False", "0/2 nodes are available")
 NO_CLAIM = condition("PodScheduled", "False", 'persistentvolumeclaim "models" not found')
+NO_STORE = '{"reason": "StoreUnavailable", "message": "s3://nowhere does not answer"}'
 NO_MODULE = "python3: No module named evalfleet_worker\n"
 
 
@@ -59,8 +60,9 @@ NO_MODULE = "python3: No module named evalfleet_worker\n"
         (pod("Failed", reason="OutOfcpu", message="no cpu left"), "Retrying", "no cpu left"),
         (pod("Failed", ended(137, "OOMKilled")), "OutOfMemory", "limit 2Gi"),
         (pod("Failed", ended(137), conditions=DISRUPTED), "WaitingForPod", "taken away"),
-        (pod("Failed", ended(143)), "WaitingForPod", "taken away"),
-        (pod("Failed", ended(75)), "WaitingForPod", "taken away"),
+        (pod("Failed", ended(143)), "WaitingForPod", "told to stop"),
+        (pod("Failed", ended(75, message=NO_STORE)), "StoreUnavailable", "s3://nowhere does not answer; another"),
+        (pod("Failed", ended(1, message=NO_STORE)), "Retrying", "(exit code 1): s3://nowhere does not answer; another"),
     ],
 )
 def test_a_child_waits_in_words(found: Object | None, reason: str, words: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from evalfleet_worker.protocol import ExitCode
+from evalfleet_worker.protocol import ErrorReport, ExitCode, loads
 
 Object = Mapping[str, Any]
 
@@ -121,8 +121,12 @@ def _between_attempts(pod: Object) -> tuple[Phase, str, str]:
     ended = _terminated(pod)
     if (pod.get("status") or {}).get("phase") == "Succeeded":
         return Phase.RUNNING, "Ending", "its pod has ended"
-    if is_disrupted(pod) or (ended is not None and ended.get("exitCode") in GAVE_UP):
+    if is_disrupted(pod):
         return Phase.WAITING, "WaitingForPod", "its pod was taken away: another one follows"
+    if ended is not None and ended.get("exitCode") in GAVE_UP:
+        said = _last_words(ended)
+        left = (str(said.reason), said.message) if said else ("WaitingForPod", "its pod was told to stop")
+        return Phase.WAITING, left[0], left[1] + ANOTHER
     reason, message = _pod_failure(pod, ended)
     if reason == "InvalidImage":
         return Phase.FAILED, reason, message
@@ -156,8 +160,18 @@ def _pod_failure(pod: Object, ended: Object | None) -> tuple[str, str]:
         return "InvalidImage", f"image {container.get('image')} cannot run the worker: {said.strip()[-300:]}; {advice}"
     if NO_WORKER in said:
         return "InvalidImage", f"image {container.get('image')} does not contain evalfleet_worker; {advice}"
-    tail = f": {said.strip()[-300:]}" if said.strip() else ""
+    report = _last_words(ended)
+    words = report.message if report else said.strip()[-300:]
+    tail = f": {words}" if words else ""
     return "", f"the last attempt failed (exit code {ended.get('exitCode')}){tail}"
+
+
+def _last_words(ended: Object) -> ErrorReport | None:
+    """What a worker command said at its end, if it said anything."""
+    try:
+        return loads(ErrorReport, str(ended.get("message") or ""))
+    except ValueError:
+        return None
 
 
 def _waiting(job_name: str, pod: Object | None) -> tuple[str, str]:
