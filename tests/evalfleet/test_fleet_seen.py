@@ -132,10 +132,10 @@ def test_pools_fail_each_for_itself_and_only_spot_cools_down() -> None:
 
 def test_two_planned_start_ups_are_waited_for_however_short_they_were_on_nodes_that_were_there() -> None:
     quick = PoolsSeen()
-    for number in range(6):
+    for number in range(20):
         name = {"generation": number + 1, "created": after(-100)}
         quick = passes((-100, [waiting(**name)]), (-99, [bound(state="Scoring", **name)]), (-98, []), before=quick)
-    assert quick.histories["spot"].startups_seconds == (1.0,) * 6
+    assert quick.histories["spot"].startups_seconds == (1.0,) * 20
     late = {"generation": 9}
     assert passes((0, [waiting(**late)]), (59, [waiting(**late)]), before=quick).overdue == frozenset()
     assert passes((0, [waiting(**late)]), (61, [waiting(**late)]), before=quick).overdue == {"job-w0-9"}

@@ -11,6 +11,10 @@ BEST_EFFORT = "BestEffort"
 """Reason of Admitted for a job whose deadline nothing guarantees; read back by the next decision."""
 
 
+REFRESH_SECONDS = 60.0
+"""The words of a refusal name a time, which moves on."""
+
+
 def suspend(world: World) -> Step:
     """State Suspended: the Fleet removes the workers, what is done is kept."""
     if world.job is None or not world.job.spec.suspend:
@@ -45,7 +49,8 @@ def admit(world: World) -> Step:
 
 def _refused(world: World, verdict: FleetVerdict) -> Step:
     words = (verdict.reason, verdict.message)
-    return Step((false("Admitted", *words), *held(*words)), status=_workers(world), halt=True)
+    conditions = (false("Admitted", *words), *held(*words))
+    return Step(conditions, status=_workers(world), halt=True, requeue_seconds=REFRESH_SECONDS)
 
 
 def _queue_time(world: World) -> dict[str, object]:

@@ -17,6 +17,8 @@ from evalfleet.reconcile.fleet.world import Question, World, ask
 from evalfleet.reconcile.steps import Action, Create, Delete
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, JobDecision
 
+EDIT_SECONDS = 300.0
+"""From a refusal to the edit that it advises; until then the named deadline has to stay feasible."""
 Decide = Callable[[FleetSnapshot], FleetDecision]
 
 
@@ -65,7 +67,8 @@ def _verdict(member: JobDecision) -> FleetVerdict:
     message = member.message
     if not member.admitted and member.earliest_feasible_deadline_seconds is not None:
         earliest = datetime.fromtimestamp(member.earliest_feasible_deadline_seconds, UTC)
-        message += f": set sla.deadlineTime to {stamp(earliest + timedelta(seconds=FINISH_SECONDS + 1))} or later"
+        named = stamp(earliest + timedelta(seconds=FINISH_SECONDS + EDIT_SECONDS))
+        message += f": set sla.deadlineTime to {named} or later (that leaves five minutes for the edit)"
     return FleetVerdict(member.admitted, member.desired_workers, member.reason, message, member.best_effort)
 
 
