@@ -88,6 +88,13 @@ def test_no_worker_is_started_that_would_be_busy_for_less_than_its_start_up() ->
     assert worth_starting(at(9.0), running, at(0.0))[0] == 6.0
 
 
+def test_a_forecast_keeps_only_workers_that_it_keeps_busy_throughout() -> None:
+    now = situation(running=5)
+    assert veto_removal(at(0.0), now, at(2.9 * 900))[0] == 2
+    assert veto_removal(at(0.0), now, at(10.0))[0] == 0
+    assert veto_removal(at(0.0), now, at(float("nan")))[0] == 0
+
+
 NUMBERS = st.floats(0, 1e6)
 
 

@@ -131,8 +131,8 @@ def worth_starting(wanted: FloatArray, now: Situation, median: FloatArray) -> Fl
 
 
 def veto_removal(wanted: FloatArray, now: Situation, median: FloatArray) -> FloatArray:
-    """`wanted`, but no worker goes that the median demand of the next lead time will keep busy; never adds any."""
-    needed = np.ceil(np.nan_to_num(median) / (WORKER_SECONDS * now.lead_minutes))
+    """`wanted`, but no worker goes that the median of the next lead time keeps busy throughout; adds none."""
+    needed = np.floor(np.nan_to_num(median) / (WORKER_SECONDS * now.lead_minutes))
     return np.asarray(np.maximum(wanted, np.minimum(needed, now.workers)))
 
 

@@ -1,8 +1,9 @@
 """The whole of evalfleet's decision, night by night: the gate chooses rule, level and drain target.
 
-Every day at the same hour the settings are judged by their own replay of the last seven days, exactly as the operator's
-nightly self-replay does, and the next day runs with the winner. Nothing of a day is known before it is over. Until two
-days have passed, reaction with its default setting runs.
+Every day at the same hour the settings are judged by their own replay of the last seven days, as in the self-replay of
+the gate, and the next day runs with the winner. Nothing of a day is known before it is over. Until two days have
+passed, reaction with its default setting runs. Where neither way meets the target, the one with less late work runs;
+the gate, whose word is about cost at the target, says Off there.
 """
 
 from collections.abc import Mapping, Sequence
