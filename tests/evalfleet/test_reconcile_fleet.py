@@ -48,6 +48,14 @@ def test_a_deadline_that_spot_alone_cannot_keep_starts_on_demand() -> None:
     assert "steady" in [name for _, name in starts(found)]
 
 
+@pytest.mark.parametrize(
+    "by", [policy(pool("steady", "OnDemand")), policy(pool("own", "Local"))], ids=["rented", "own"]
+)
+def test_where_there_is_no_spot_nobody_waits_for_it(by: ScalingPolicy) -> None:
+    found = outcome(world(planned(), maxWorkers=3, sla={"completionSeconds": 86400}), by=by)
+    assert len(starts(found)) == 3
+
+
 def test_an_impossible_deadline_is_refused_and_the_named_one_is_accepted() -> None:
     found = outcome(world(planned(), maxWorkers=2, sla={"completionSeconds": 180}), by=SPOT_AND_STEADY)
     verdict = found.verdicts["uid-1"]

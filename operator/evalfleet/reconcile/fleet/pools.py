@@ -54,8 +54,10 @@ def core_limits(policy: ScalingPolicy | None, spent: Spent) -> Limits:
 
 
 def strategy(policy: ScalingPolicy | None) -> StrategyName:
-    """The strategy of a policy."""
-    return StrategyName(policy.spec.strategy) if policy is not None else StrategyName.ELASTIC_AUTO
+    """The strategy of a policy; where there is no spot to wait for, nothing is won by waiting."""
+    named = StrategyName(policy.spec.strategy) if policy is not None else StrategyName.ELASTIC_AUTO
+    has_spot = any(pool.capacity_type == "Spot" for pool in node_pools(policy))
+    return named if has_spot or named is not StrategyName.ELASTIC_AUTO else StrategyName.ON_DEMAND_ONLY
 
 
 def on_demand_price(pools: tuple[NodePool, ...]) -> Decimal:
