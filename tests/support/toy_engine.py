@@ -14,6 +14,7 @@ class ToyEngine:
     """Answers every row with a number of its own after a short pause."""
 
     device = "toy"
+    fingerprint = os.environ.get("TOY_FINGERPRINT", "")
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         poison = os.environ.get("TOY_POISON_ROW")

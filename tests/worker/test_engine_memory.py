@@ -50,8 +50,8 @@ def test_the_budget_is_halved_once_for_all_that_is_left_and_recovers_step_by_ste
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         sizes.append(len(chosen))
 
-    run_steps(list(range(300)), Budget(32, 32), Steps(in_batches, run))
-    assert sum(sizes) == 300
+    run_steps(list(range(900)), Budget(32, 32), Steps(in_batches, run))
+    assert sum(sizes) == 900
     assert refused == [32, 16, 12, 12], "a try now and then, not one per step"
     assert sizes[0] == 8, "a quarter, after two refusals"
     assert max(sizes) == 32, "the planned budget is reached again"

@@ -6,9 +6,11 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from protocol_simulation import draft
 from worker_processes import Bench
 
 from evalfleet_worker.loop.coordinator import release_worker
@@ -124,6 +126,17 @@ def test_a_model_that_can_never_be_loaded_is_fatal_in_words(bench: Bench) -> Non
     assert bench.start("worker", engine="refuse").wait(WAIT_SECONDS) == ExitCode.FATAL
     assert bench.error("worker").reason == FailureReason.INVALID_MODEL_REF
     assert bench.error("worker").message == "no model at this path: name another"
+
+
+def test_a_model_that_changed_since_the_plan_answers_nothing(bench: Bench) -> None:
+    planned = replace(draft(bench.units), extra={"modelFingerprint": "the planned one"})
+    plan = bench.store().publish_plan(planned)
+    bench.environment["TOY_FINGERPRINT"] = "another"
+    assert bench.start("worker").wait(WAIT_SECONDS) == ExitCode.FATAL
+    assert bench.error("worker").reason == FailureReason.PLAN_CHANGED
+    assert bench.store().units_done(plan) == set()
+    bench.environment["TOY_FINGERPRINT"] = "the planned one"
+    assert bench.start("same").wait(WAIT_SECONDS) == ExitCode.DONE
 
 
 def test_an_engine_that_fails_while_loading_says_why(bench: Bench) -> None:

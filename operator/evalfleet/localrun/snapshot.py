@@ -41,7 +41,8 @@ class Snapshot:
 def snapshot(before: Snapshot, live: Sequence[tuple[str, Progress | None]], elapsed_seconds: float) -> Snapshot:
     """The next snapshot from the live workers' answers; a worker without an answer is starting."""
     answers = [answer for _, answer in live if answer is not None]
-    done = max([before.requests_done, *(answer.requests_done for answer in answers)])
+    together = sum(answer.requests_own for answer in answers)  # newer than what each has seen of the others
+    done = max([before.requests_done, together, *(answer.requests_done for answer in answers)])
     return Snapshot(
         requests_total=before.requests_total,
         requests_done=min(done, before.requests_total),

@@ -39,6 +39,11 @@ class CausalLM:
         """Product name of the device."""
         return self._placement.name
 
+    @property
+    def fingerprint(self) -> str:
+        """The model's, see `ResolvedModel`."""
+        return self._resolved.fingerprint
+
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer all requests of one unit, in their order."""
         generated = [request for request in requests if request.type is RequestType.GENERATE_UNTIL]

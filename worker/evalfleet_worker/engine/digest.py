@@ -17,6 +17,7 @@ from evalfleet_worker.protocol import ModelSpec
 
 NOT_FORWARD_RELEVANT = ("_name_or_path", "transformers_version", "architectures", "use_cache", "dtype", "torch_dtype")
 CHUNK_BYTES = 1 << 22
+SAMPLE_BYTES = 4096
 
 
 def model_digest(folder: Path, spec: ModelSpec, cache: Path) -> str:
@@ -24,15 +25,30 @@ def model_digest(folder: Path, spec: ModelSpec, cache: Path) -> str:
 
     The hash of the weights is remembered in the cache under the files' names, sizes and change times.
     """
-    config = {key: value for key, value in read_json(folder / "config.json").items() if key not in NOT_FORWARD_RELEVANT}
-    content = {
-        "weights": weights_digest(folder, cache),
-        "config": config,
-        "dtype": spec.dtype,
-        "quantization": spec.quantization,
-        "adapter": spec.adapter_uri,
-    }
+    content = {"weights": weights_digest(folder, cache), **_described(folder, spec)}
     return _hex(json.dumps(content, sort_keys=True).encode())
+
+
+def model_fingerprint(folder: Path, spec: ModelSpec) -> str:
+    """Hex digest (16 bytes) of the model's config and of samples of every tensor: cheap enough for every start.
+
+    Training changes every tensor, so that another model under the same name is noticed; it is no proof of equality.
+    """
+    total = hashlib.blake2b(json.dumps(_described(folder, spec), sort_keys=True).encode(), digest_size=16)
+    headers = [header for file in weight_files(folder) for header in read_headers(file)]
+    for header in sorted(headers, key=lambda header: header.name):
+        total.update(json.dumps([header.name, header.dtype, header.shape]).encode())
+        with header.file.open("rb") as stream:
+            for begin in (header.begin, (header.begin + header.end) // 2):
+                stream.seek(begin)
+                total.update(stream.read(min(SAMPLE_BYTES, header.end - begin)))
+    return total.hexdigest()
+
+
+def _described(folder: Path, spec: ModelSpec) -> dict[str, Any]:
+    """What decides an answer besides the weights."""
+    config = {key: value for key, value in read_json(folder / "config.json").items() if key not in NOT_FORWARD_RELEVANT}
+    return {"config": config, "dtype": spec.dtype, "quantization": spec.quantization, "adapter": spec.adapter_uri}
 
 
 def weights_digest(folder: Path, cache: Path) -> str:

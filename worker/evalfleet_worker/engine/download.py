@@ -50,10 +50,12 @@ def hub_snapshot(reference: str, revision: str | None, cache: Path) -> Path:
 def object_store_copy(uri: str, cache: Path) -> Path:
     """Local copy of all files below an `s3://`, `gs://` or `az://` prefix (credentials from the environment).
 
+    What was overwritten there since is copied anew: a name is no identity.
+
     Raises:
         RunError: InvalidModelRef when nothing lies there, ModelUnreadable when the download fails.
     """
-    target = cache / "models" / f"copy-{hashlib.blake2b(uri.rstrip('/').encode(), digest_size=8).hexdigest()}"
+    target = cache / "models" / f"copy-{_identity(uri)}"
     if (target / DOWNLOADED).exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,20 +80,38 @@ def exclusive(lock: Path) -> Iterator[None]:
         yield
 
 
-def _download(uri: str, target: Path) -> None:
+def _identity(uri: str) -> str:
+    """Hash of the URI and of the names, sizes and e-tags below it."""
     import obstore
-    from obstore.exceptions import BaseError
     from obstore.store import from_url
 
-    try:
+    with _explained(uri):
+        objects = [entry for batch in obstore.list(from_url(uri)) for entry in batch]
+    if not objects:
+        raise RunError(FailureReason.INVALID_MODEL_REF, f"there is no object below {uri}; check the URI")
+    content = sorted((entry["path"], entry["size"], str(entry["e_tag"])) for entry in objects)
+    return hashlib.blake2b(repr((uri.rstrip("/"), content)).encode(), digest_size=8).hexdigest()
+
+
+def _download(uri: str, target: Path) -> None:
+    import obstore
+    from obstore.store import from_url
+
+    with _explained(uri):
         store = from_url(uri)
-        names = [entry["path"] for batch in obstore.list(store) for entry in batch]
-        for name in names:
-            _stream(obstore.get(store, name), target / _inside(name))
+        for batch in obstore.list(store):
+            for entry in batch:
+                _stream(obstore.get(store, entry["path"]), target / _inside(entry["path"]))
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
     except (BaseError, OSError) as error:
         raise RunError(FailureReason.MODEL_UNREADABLE, f"{uri} cannot be downloaded: {error}") from error
-    if not names:
-        raise RunError(FailureReason.INVALID_MODEL_REF, f"there is no object below {uri}; check model.uri")
 
 
 def _stream(response: object, file: Path) -> None:

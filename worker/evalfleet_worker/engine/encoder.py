@@ -22,11 +22,14 @@ POOLINGS = ("Mean", "CLS")
 class Encoder:
     """A loaded encoder; see `evalfleet_worker.requests.Engine`."""
 
-    def __init__(self, model: Any, placement: Placement, context_length: int, budget: Budget) -> None:
+    def __init__(
+        self, model: Any, placement: Placement, context_length: int, budget: Budget, fingerprint: str = ""
+    ) -> None:
         self.model = model
         self._placement = placement
         self._context_length = context_length
         self._budget = budget
+        self.fingerprint = fingerprint
 
     @property
     def device(self) -> str:
@@ -82,7 +85,7 @@ def load_encoder(run: RunSpec, cache: Path) -> Encoder:
     check_fits(resolved.config, placement.free_bytes(), placement.value_bytes, placement.name)
     model = _load(str(resolved.path), placement, run)
     budget = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
-    return Encoder(model, placement, resolved.config.context_length, budget)
+    return Encoder(model, placement, resolved.config.context_length, budget, resolved.fingerprint)
 
 
 def _load(folder: str, placement: Placement, run: RunSpec) -> Any:

@@ -23,6 +23,11 @@ class RoutingEngine:
         """Product name of the device that the loaded parts use; `cpu` before the first unit."""
         return next((part.device for part in self._parts.values()), "cpu")
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the run's model, as the loaded parts read it; empty when only user code is evaluated."""
+        return next(filter(None, (getattr(part, "fingerprint", "") for part in self._parts.values())), "")
+
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer all requests of one unit, in their order."""
         answers: dict[int, Answer] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from evalfleet_worker.engine.digest import model_digest
+from evalfleet_worker.engine.digest import model_digest, model_fingerprint
 from evalfleet_worker.engine.facts import ModelFacts, read_facts, weight_files
 from evalfleet_worker.engine.locate import locate
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
@@ -39,6 +39,11 @@ class ResolvedModel:
     def digest(self) -> str:
         """Hex digest (16 bytes) of everything that decides an answer; reads all weights once per node."""
         return model_digest(self.path, self.spec, self.cache)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest (16 bytes) of samples of the model: workers compare it with the planner's at every start."""
+        return model_fingerprint(self.path, self.spec)
 
 
 def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:

@@ -38,7 +38,7 @@ def serve(parent: Connection, factory: str, cache: Path) -> None:
     started = time.monotonic()
     try:
         engine = load(factory, run, cache)
-        parent.send(Loaded(engine.device, time.monotonic() - started))
+        parent.send(Loaded(engine.device, time.monotonic() - started, getattr(engine, "fingerprint", "")))
     except RunError as error:
         parent.send(Refused(error.reason, error.message))
         return

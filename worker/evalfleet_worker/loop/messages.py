@@ -16,10 +16,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The engine is ready."""
+    """The engine is ready; `fingerprint` tells which model it holds, where it knows."""
 
     device: str
     seconds: float
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class Worker:
             reply = self._receive(may_finish=False)
             match reply:
                 case Loaded():
+                    self._check_model(reply.fingerprint)
                     self.meter.device, self.meter.model_load_seconds = reply.device, reply.seconds
                     log.info("model loaded on %s in %.1f s", reply.device, reply.seconds)
                     return
@@ -129,6 +130,16 @@ class Worker:
                     died = reply
         reason = FailureReason.OUT_OF_MEMORY if died.code == -9 else FailureReason.ENGINE_CRASHED
         raise RunError(reason, f"{death_words(died)} while it loaded the model, {LOAD_ATTEMPTS} times")
+
+    def _check_model(self, loaded: str) -> None:
+        """Another model under the same name (a moved branch, an overwritten folder) must not answer half the plan."""
+        planned = self.coordinator.plan.extra.get("modelFingerprint", "")
+        if planned and loaded and planned != loaded:
+            raise RunError(
+                FailureReason.PLAN_CHANGED,
+                f"{self.engine.run.model.uri} is not the model any more that this run was planned for; "
+                "pin a revision or a folder that does not change, and run the evaluation anew",
+            )
 
     def _execute(self, work: Prepared) -> Prepared | None:
         """Score one unit, preparing the next one meanwhile; returns that one."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.engine.resolve import ResolvedModel, resolve_model
+from evalfleet_worker.harness.data import with_local_data
 from evalfleet_worker.harness.interface import HarnessContext, HarnessPlan
 from evalfleet_worker.harness.offline import hub_access
 from evalfleet_worker.harness.registry import harness_of
@@ -49,14 +50,17 @@ def plan_run(run: RunSpec, store: RunStore, cache: Path, progress: Progress, own
     store.probe()
     started = time.monotonic()
     model = _model(run, cache, progress)  # converting a GGUF needs torch
+    local = with_local_data(run, cache)
     if own_process:
         hide_torch()
-    return store.publish_plan(draft_plan(run, model, progress, started)).report
+    return store.publish_plan(draft_plan(run, local, model, progress, started)).report
 
 
-def draft_plan(run: RunSpec, model: ResolvedModel | None, progress: Progress, started: float) -> PlanDraft:
-    """The plan of a run, not yet published; `started` on the monotonic clock."""
-    context = HarnessContext(run, once(lambda: load_encoder(_required(model), run.model)), progress)
+def draft_plan(
+    run: RunSpec, local: RunSpec, model: ResolvedModel | None, progress: Progress, started: float
+) -> PlanDraft:
+    """The plan of a run, not yet published; `local` has its data on this machine, `started` is monotonic."""
+    context = HarnessContext(local, once(lambda: load_encoder(_required(model), run.model)), progress)
     with hub_access(run):
         harness_plans = {spec.name: _plan_evaluation(spec, context) for spec in run.evaluations}
     progress("ordering requests and cutting units")
@@ -112,7 +116,8 @@ def _draft(
         f"{name}/{file}": content for name, plan in harness_plans.items() for file, content in plan.documents.items()
     }
     documents[IDENTITIES] = write_identities(ordered)
-    return PlanDraft(report, units, documents, (), _extra(run, harness_plans, started))
+    extra = _extra(run, harness_plans, started) | {"modelFingerprint": model.fingerprint if model else ""}
+    return PlanDraft(report, units, documents, (), extra)
 
 
 def _extra(run: RunSpec, harness_plans: Mapping[str, HarnessPlan], started: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from evalfleet_worker.harness.interface import UNPLACED, HarnessContext, Harness
 from evalfleet_worker.harness.lm_eval.documents import DocumentStore, documents_of_tasks
 from evalfleet_worker.harness.lm_eval.generation import canonical, normalized
 from evalfleet_worker.harness.lm_eval.publish import published
-from evalfleet_worker.harness.lm_eval.sandbox import refuse_hub_metrics, sandbox_templates
+from evalfleet_worker.harness.lm_eval.sandbox import refuse_hub_metrics, remote_code, sandbox_templates
 from evalfleet_worker.harness.lm_eval.tasks import (
     LoadedTasks,
     build_requests,
@@ -30,7 +30,7 @@ class LmEvalHarness:
     def plan(self, evaluation: EvaluationSpec, context: HarnessContext) -> HarnessPlan:
         """Load the tasks, let them build their requests, and encode these."""
         documents = DocumentStore()
-        with documents_of_tasks(documents):
+        with documents_of_tasks(documents), remote_code(context.run.model.trust_remote_code):
             loaded, recorded = _record(_spec(evaluation), context)
         context.progress(f"{evaluation.name}: encoding {sum(map(len, recorded.values()))} requests")
         encoder = context.encoder()
@@ -45,8 +45,9 @@ class LmEvalHarness:
     def finish(self, evaluation: EvaluationSpec, context: HarnessContext, replay: Replay) -> HarnessResult:
         """Build the tasks anew from the stored documents and give lm-eval the answers."""
         spec = _spec(evaluation)
-        with documents_of_tasks(DocumentStore(replay.documents)):
-            loaded, recorded = _record(spec, context)
+        trusted = context.run.model.trust_remote_code
+        with documents_of_tasks(DocumentStore(replay.documents)), remote_code(trusted):
+            loaded, recorded = _record(spec, context, replaying=True)
             if call_digest(recorded) != replay.digest:
                 raise _changed(evaluation.name)
             return published(evaluation.name, _evaluate(loaded, spec, context, replay), loaded)
@@ -57,12 +58,12 @@ def _spec(evaluation: EvaluationSpec) -> LmEvalSpec:
     return evaluation.lm_eval
 
 
-def _record(spec: LmEvalSpec, context: HarnessContext) -> tuple[LoadedTasks, dict[str, Any]]:
+def _record(spec: LmEvalSpec, context: HarnessContext, replaying: bool = False) -> tuple[LoadedTasks, dict[str, Any]]:
     from evalfleet_worker.harness.lm_eval.models import PromptModel
 
     sandbox_templates()
     refuse_hub_metrics()
-    loaded = load_tasks(spec, context.run)
+    loaded = load_tasks(spec, context.run, replaying)
     build_requests(loaded, spec, PromptModel(context.encoder))
     return loaded, calls(loaded)
 

@@ -4,6 +4,7 @@ A config comes from whoever may create an EvaluationJob; it must not run code, r
 network. Configs of named tasks ship with lm-eval and are judged by what they load (`check_task`).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +14,9 @@ from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 FILE_FORMATS = ("json", "csv", "parquet", "text", "arrow")
 """`dataset_path` values that read files below `data.uri`; anything else is a data set of the hub."""
 
+LOADER_OPTIONS = ("data_files", "field", "delimiter", "column_names", "split", "encoding")
+"""Options of `datasets.load_dataset` that an inline config may give: what the files hold, never how to get them."""
+TASK_NAME = re.compile(r"[\w.,:()+\- ]{1,200}")
 FUNCTION_KEYS = ("class", "custom_dataset", "process_docs", "process_results", "use_prompt")
 PATH_KEYS = ("data_files", "data_dir")
 MEDIA_KEYS = ("doc_to_image", "doc_to_audio")
@@ -29,6 +33,7 @@ def check_task_config(config: Mapping[str, Any], run: RunSpec) -> None:
     for path, key, value in _walk(config):
         _check_member(path, key, value, run)
     for path, task in _tasks(config):
+        _check_name(path, task.get("task", task.get("group")))
         _check_dataset(path, task, run)
 
 
@@ -66,7 +71,20 @@ def _check_relative(path: str, name: str) -> None:
         raise _unsupported(f"{path}: {name!r} must be a path below data.uri, without `..`")
 
 
+def _check_name(path: str, name: Any) -> None:
+    """Names become names of files."""
+    if not isinstance(name, str) or not TASK_NAME.fullmatch(name) or ".." in name:
+        raise _invalid(
+            f"{path}task: the task name {str(name)[:80]!r} may hold letters, digits and _ . , : ( ) + - only"
+        )
+
+
 def _check_dataset(path: str, task: Mapping[str, Any], run: RunSpec) -> None:
+    options = task.get("dataset_kwargs") or {}
+    unknown = [] if not isinstance(options, Mapping) else sorted(set(options) - set(LOADER_OPTIONS))
+    if unknown or not isinstance(options, Mapping):
+        named = ", ".join(map(str, unknown)) or "no mapping"
+        raise _unsupported(f"{path}dataset_kwargs: {named}; allowed are {', '.join(LOADER_OPTIONS)}")
     dataset = task.get("dataset_path")
     if dataset is None:
         return
@@ -78,11 +96,20 @@ def _check_dataset(path: str, task: Mapping[str, Any], run: RunSpec) -> None:
             raise _invalid(f"{where}: {dataset!r} needs dataset_kwargs.data_files, paths below data.uri")
         if run.data_uri is None:
             raise _invalid(f"{where}: set data.uri to the folder that holds dataset_kwargs.data_files")
+    elif dataset in _packaged_formats():
+        raise _unsupported(f"{where}: {dataset!r} can read code or foreign files; use {', '.join(FILE_FORMATS)}")
     elif run.offline:
         raise RunError(
             FailureReason.DATASET_UNREADABLE,
             f"{where}: {dataset!r} is on the hub, which `data.offline` forbids; put its files below data.uri",
         )
+
+
+def _packaged_formats() -> frozenset[str]:
+    """Names that `datasets` takes for a format of its own instead of a data set: pandas reads pickles, for example."""
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    return frozenset(_PACKAGED_DATASETS_MODULES) | {"generator", "sql", "spark", "folder_based_builder"}
 
 
 def _tasks(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

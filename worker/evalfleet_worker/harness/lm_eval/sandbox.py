@@ -5,6 +5,8 @@ lm-eval renders `doc_to_text` and its kind in an unsandboxed environment, in whi
 task is made; filters and behaviour stay the same.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -18,6 +20,27 @@ def sandbox_templates() -> None:
 
     if not isinstance(lm_eval.utils.env, ImmutableSandboxedEnvironment):
         lm_eval.utils.env = _sandboxed(lm_eval.utils.env)
+
+
+@contextmanager
+def remote_code(allowed: bool) -> Iterator[None]:
+    """While active, no code of models or tokenizers runs unless allowed, also where a task of lm-eval trusts it."""
+    import transformers.dynamic_module_utils as modules
+
+    before = modules.get_class_in_module
+    if not allowed:
+        modules.get_class_in_module = _forbidden
+    try:
+        yield
+    finally:
+        modules.get_class_in_module = before
+
+
+def _forbidden(class_name: str, module_path: Any, **_: Any) -> Any:
+    raise RunError(
+        FailureReason.REMOTE_CODE_FORBIDDEN,
+        f"{module_path} is code of a tokenizer; set model.trustRemoteCode and let the policy allow remote code",
+    )
 
 
 def refuse_hub_metrics() -> None:

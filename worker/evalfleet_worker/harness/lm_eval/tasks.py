@@ -31,14 +31,14 @@ class LoadedTasks:
         return {"tasks": self.tasks, "groups": self.groups, "group_map": children}
 
 
-def load_tasks(spec: LmEvalSpec, run: RunSpec) -> LoadedTasks:
-    """Load the task, group or inline config of an evaluation.
+def load_tasks(spec: LmEvalSpec, run: RunSpec, replaying: bool = False) -> LoadedTasks:
+    """Load the task, group or inline config of an evaluation; replaying needs no data files.
 
     Raises:
         RunError: unknown task, refused config, or unreadable data.
     """
     _seed()
-    loaded = _load(spec, run)
+    loaded = _load(spec, run, replaying)
     for name, task in loaded.tasks.items():
         _check_task(name, task, run)
         _apply_overrides(task, spec)
@@ -95,7 +95,7 @@ def _seed() -> None:
     np.random.seed(OTHER_SEED)
 
 
-def _load(spec: LmEvalSpec, run: RunSpec) -> LoadedTasks:
+def _load(spec: LmEvalSpec, run: RunSpec, replaying: bool) -> LoadedTasks:
     from lm_eval.tasks import TaskManager
 
     metadata = {"pretrained": run.model.uri, "tokenizer": run.model.uri}
@@ -103,7 +103,7 @@ def _load(spec: LmEvalSpec, run: RunSpec) -> LoadedTasks:
         if spec.task_config is not None:
             check_task_config(spec.task_config, run)
             manager = TaskManager(include_defaults=_names_tasks(spec.task_config), metadata=metadata)
-            item = _build_inline(manager, _below_data(spec.task_config, run))
+            item = _build_inline(manager, _below_data(spec.task_config, None if replaying else data_folder(run)))
         else:
             manager = TaskManager(metadata=metadata)
             item = spec.task
@@ -129,9 +129,8 @@ def _names_tasks(config: Mapping[str, Any]) -> bool:
     return any(isinstance(member, str) or (isinstance(member, Mapping) and _names_tasks(member)) for member in members)
 
 
-def _below_data(config: Mapping[str, Any], run: RunSpec) -> dict[str, Any]:
+def _below_data(config: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     """The config with `data_files` made absolute below the run's data folder."""
-    folder = data_folder(run)
     result = deepcopy(dict(config))
     _resolve_files(result, folder)
     return result
