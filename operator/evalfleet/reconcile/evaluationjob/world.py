@@ -145,8 +145,9 @@ def fold_progress(world: World) -> RunProgress:
     """The newest counts of all workers, not below the status as read and not above the plan."""
     before = world.status.get("progress") or {}
     known = [worker.progress for worker in world.workers if worker.progress is not None]
-    done = max([int(before.get("unitsDone") or 0), *(p.units_done for p in known)])
-    requests = max([0, *(p.requests_done for p in known)])
+    together = sum(p.units_own for p in known)  # newer than what each has seen of the others
+    done = max([int(before.get("unitsDone") or 0), together, *(p.units_done for p in known)])
+    requests = max([sum(p.requests_own for p in known), *(p.requests_done for p in known)])
     rate = sum(p.requests_per_second for p in known)
     return RunProgress(min(done, world.planned_units), requests, rate if known and rate > 0 else None)
 
