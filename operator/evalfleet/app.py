@@ -26,7 +26,8 @@ from evalfleet_scaling.fleet import decide_fleet
 
 log = logging.getLogger(__name__)
 
-QUEUE_WORKERS = 4
+QUEUE_WORKERS = 16
+"""Passes wait for the API server most of their time."""
 LEASE_NAME = "evalfleet-operator"
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=evalfleet"
 RELEASE_SECONDS = 3.0

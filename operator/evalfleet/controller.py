@@ -58,7 +58,8 @@ class Controller:
         self.cache = Cache()
         self.memory = Memory()
         self.observer = Observer(self.cache, self.memory, settings)
-        self.queue: WorkQueue[Key] = WorkQueue()
+        # One pass of a policy decides for all its jobs: it does not wait behind the passes of every one of them.
+        self.queue: WorkQueue[Key] = WorkQueue(urgent=lambda key: key.kind == "ScalingPolicy")
         self.events = EventRecorder(kube, "evalfleet", settings.identity)
         self._started: dict[Key, float] = {}
         self.spend = SpendBook(kube, settings.namespace)

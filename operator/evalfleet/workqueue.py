@@ -5,7 +5,8 @@ that failed comes back with exponential back-off until it is forgotten.
 """
 
 import asyncio
-from collections.abc import Hashable
+import itertools
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -15,11 +16,15 @@ MAX_DELAY_SECONDS = 60.0
 
 
 class WorkQueue(Generic[Key]):
-    """Keys to reconcile, each at most once at a time."""
+    """Keys to reconcile, each at most once at a time: urgent ones first, then as they came."""
 
-    def __init__(self, base_delay_seconds: float = BASE_DELAY_SECONDS) -> None:
+    def __init__(
+        self, base_delay_seconds: float = BASE_DELAY_SECONDS, urgent: Callable[[Key], bool] = lambda _: False
+    ) -> None:
         self._base_delay_seconds = base_delay_seconds
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._urgent = urgent
+        self._arrivals = itertools.count()
+        self._ready: asyncio.PriorityQueue[tuple[bool, int, Key]] = asyncio.PriorityQueue()
         self._queued: set[Key] = set()
         self._processing: set[Key] = set()
         self._again: set[Key] = set()
@@ -35,7 +40,7 @@ class WorkQueue(Generic[Key]):
             self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((not self._urgent(key), next(self._arrivals), key))
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Queue a key after a delay; the earliest of several delays wins."""
@@ -62,7 +67,7 @@ class WorkQueue(Generic[Key]):
 
     async def get(self) -> Key:
         """The next key; call `done` when it is processed."""
-        key = await self._ready.get()
+        _, _, key = await self._ready.get()
         self._queued.discard(key)
         self._processing.add(key)
         return key

@@ -41,3 +41,13 @@ async def test_failures_back_off_and_success_forgets_them() -> None:
     assert max(queue.retry("b") for _ in range(40)) == pytest.approx(MAX_DELAY_SECONDS)
     queue.forget("a")
     assert queue.retry("a") == 1.0
+
+
+def test_an_urgent_key_overtakes_those_that_wait() -> None:
+    async def scenario() -> list[str]:
+        queue: WorkQueue[str] = WorkQueue(urgent=lambda key: key.startswith("policy"))
+        for key in ("a", "b", "policy", "c"):
+            queue.add(key)
+        return [await queue.get() for _ in range(4)]
+
+    assert asyncio.run(scenario()) == ["policy", "a", "b", "c"]
