@@ -4,8 +4,8 @@
 
 `synthetic`: five worlds of 600 runs each, with a truth that has not the form of the model; constants of model and
 worlds were chosen while looking at the first three. `heldout`: three worlds that nothing was chosen by. `real`: timings
-that benchmarks/performance_runs.py collected; with --runs they replace those kept in benchmarks/results/performance.json.
-Each part updates benchmarks/results/performance.json and .md.
+that benchmarks/performance_runs.py collected; with --runs they replace those kept in the results. Each part updates
+benchmarks/results/performance.json and .md.
 """
 
 import argparse
