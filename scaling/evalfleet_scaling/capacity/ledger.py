@@ -164,18 +164,21 @@ def _worth_their_price(view: CapacityView, slot_pool: IntArray, calm: BoolArray,
     offered, spots = view.spot_offered, view.is_spot
     if settings.dear_paces is None or int(spots.sum()) <= 1:
         return offered
-    cost = np.where(view.worthwhile, view.price / view.throughput, np.inf)
-    dear = cost > (1 + _DEAR) * cost.min(axis=1, keepdims=True)
-    order = spot_order(view)
     seconds = np.maximum(view.left_seconds, view.tick_seconds) * view.throughput[view.fallback]
     running = (slot_pool != EMPTY).sum(axis=1)
     enough = np.ceil(settings.dear_paces * view.work_left / seconds) + 1 - running
-    ordered = np.take_along_axis(offered, order, axis=1)
+    rows = np.flatnonzero(calm & (offered.sum(axis=1) > enough))
+    if len(rows) == 0:
+        return offered
+    order = spot_order(view)[rows]
+    cost = np.where(view.worthwhile[rows], view.price[rows] / view.throughput, np.inf)
+    dear = np.take_along_axis(cost > (1 + _DEAR) * cost.min(axis=1, keepdims=True), order, axis=1)
+    ordered = np.take_along_axis(offered[rows], order, axis=1)
     before = np.cumsum(ordered, axis=1) - ordered
-    allowed = np.clip(enough[:, None] - before, 0, ordered)
-    limited = calm[:, None] & np.take_along_axis(dear, order, axis=1)
+    allowed = np.clip(enough[rows, None] - before, 0, ordered).astype(np.int64)
+    limited = np.where(dear, allowed, ordered)
     result = offered.copy()
-    np.put_along_axis(result, order, np.where(limited, allowed, ordered).astype(np.int64), axis=1)
+    result[rows[:, None], order] = limited
     return result
 
 
