@@ -39,7 +39,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 SEED = 7
 ACTIVE_JOBS = 100
 FINISHED_JOBS = 1_000
-EDITS = 200
+EDITS_PER_REPEAT = 40
 SETTLE_SECONDS = 45.0
 IDLE_SECONDS = 60.0
 AT_ONCE = 4
@@ -124,7 +124,7 @@ def failover(repeats: int) -> Figures:
     return {"failoverToLease": summary(held), "failoverToFirstStatus": summary(served)}
 
 
-def latency(_: int) -> Figures:
+def latency(repeats: int) -> Figures:
     """An edit of maxWorkers is sent -> its worker Job is created, or its deletion begun, as a watch sees it."""
     chance = random.Random(SEED)
     with place("latency") as on:
@@ -137,7 +137,7 @@ def latency(_: int) -> Figures:
             deleted: list[float] = []
             width = dict.fromkeys(names, 1)
             time.sleep(5.0)
-            for _edit in range(EDITS):
+            for _edit in range(EDITS_PER_REPEAT * repeats):
                 name = chance.choice(names)
                 width[name] = 3 - width[name]
                 seconds = watch.seconds_until(
@@ -146,7 +146,7 @@ def latency(_: int) -> Figures:
                 (created if width[name] == 2 else deleted).append(seconds)
                 time.sleep(chance.uniform(0.05, 0.25))
     both = created + deleted
-    conditions = {"activeJobs": ACTIVE_JOBS, "edits": EDITS, "podsRun": simulated}
+    conditions = {"activeJobs": ACTIVE_JOBS, "edits": EDITS_PER_REPEAT * repeats, "podsRun": simulated}
     return {"eventToJob": {**summary(both), **conditions, "created": summary(created), "deleted": summary(deleted)}}
 
 

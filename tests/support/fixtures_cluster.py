@@ -29,13 +29,11 @@ TOY_PATH = os.pathsep.join(map(str, SOURCES))
 QUICK_CLAIMS = {
     "EVALFLEET_CLAIM_SETTINGS": '{"heartbeat_seconds": 1, "lease_seconds": 5, "backup_seconds": 5, "poll_seconds": 0.5}'
 }
-SLOW_ENGINE = {"EVALFLEET_ENGINE": "slow_engine:load"}
 IMAGES = (
     HostImage("evalfleet/", sys.executable),
     HostImage("ghcr.io/evalfleet/", sys.executable),
     HostImage("evalfleet/toy", sys.executable, {"PYTHONPATH": TOY_PATH}),
     HostImage("evalfleet/quick-claims", sys.executable, {"PYTHONPATH": TOY_PATH, **QUICK_CLAIMS}),
-    HostImage("evalfleet/slow-engine", sys.executable, {"PYTHONPATH": TOY_PATH, **QUICK_CLAIMS, **SLOW_ENGINE}),
     HostImage("evalfleet/no-python", "/nowhere/python"),
     HostImage("evalfleet/no-worker", str(Path(sys.base_prefix) / "bin" / "python3")),
 )

@@ -13,8 +13,6 @@ from operator_bench import Bench, toy, wait_until
 Object = dict[str, Any]
 QUICK_CLAIMS_IMAGE = "evalfleet/quick-claims:test"
 """The toy image whose workers take over an abandoned unit after seconds instead of half a minute."""
-SLOW_ENGINE_IMAGE = "evalfleet/slow-engine:test"
-"""The real engine with a pause after every unit; claims as short."""
 UNIT_EXAMPLES = 100
 """Toy examples per work unit: five predicted seconds of .05 s each."""
 
