@@ -50,26 +50,37 @@ def hub_snapshot(reference: str, revision: str | None, cache: Path) -> Path:
 def object_store_copy(uri: str, cache: Path) -> Path:
     """Local copy of all files below an `s3://`, `gs://` or `az://` prefix (credentials from the environment).
 
-    What was overwritten there since is copied anew: a name is no identity.
+    What was overwritten there since is copied anew. While the store is away the last copy serves;
+    workers compare a fingerprint of the model with the planner's anyway.
 
     Raises:
         RunError: InvalidModelRef when nothing lies there, ModelUnreadable when the download fails.
     """
-    target = cache / "models" / f"copy-{_identity(uri)}"
-    if (target / DOWNLOADED).exists():
-        return target
+    known = cache / "models" / f"copy-{hashlib.blake2b(uri.rstrip('/').encode(), digest_size=8).hexdigest()}.last"
+    try:
+        name = f"copy-{_identity(uri)}"
+    except RunError as error:
+        if error.reason is FailureReason.MODEL_UNREADABLE and known.exists():
+            return cache / "models" / known.read_text("ascii")
+        raise
+    target = cache / "models" / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(target.with_suffix(".lock")):
+    with exclusive(known.with_suffix(".lock")):
         if not (target / DOWNLOADED).exists():
-            fresh = Path(tempfile.mkdtemp(prefix="downloading-", dir=target.parent))
-            try:
-                _download(uri, fresh)
-                (fresh / DOWNLOADED).touch()
-                shutil.rmtree(target, ignore_errors=True)
-                fresh.rename(target)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+            _copy(uri, target)
+        known.write_text(name, "ascii")
     return target
+
+
+def _copy(uri: str, target: Path) -> None:
+    fresh = Path(tempfile.mkdtemp(prefix="downloading-", dir=target.parent))
+    try:
+        _download(uri, fresh)
+        (fresh / DOWNLOADED).touch()
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 @contextmanager
