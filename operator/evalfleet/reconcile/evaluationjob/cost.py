@@ -18,7 +18,9 @@ def cost_status(world: World) -> dict[str, Any]:
         "onDemandEquivalent": f"{money.on_demand_equivalent:.{PLACES}f}",
         "currency": money.currency,
     }
-    if world.eta is not None and not world.terminal:
+    if world.terminal:  # said, not left out: what a patch leaves out stays as it was
+        cost["projected"] = cost["spent"]
+    elif world.eta is not None:
         hours = max(0.0, (world.eta.expected - world.now).total_seconds()) / 3600
         cost["projected"] = f"{money.spent + money.per_hour * Decimal(repr(hours)):.{PLACES}f}"
     return {"cost": cost}
