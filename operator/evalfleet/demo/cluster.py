@@ -18,6 +18,7 @@ from evalfleet.api.crd import evaluation_job_crd, scaling_policy_crd
 from evalfleet.api.wire import API_VERSION
 from evalfleet.cli.cluster_results import report_of
 from evalfleet.cli.output import RUN_ERROR, Format, fail, print_data
+from evalfleet.cli.words import money, saved_percent
 from evalfleet.demo.workspace import write_workspace
 from evalfleet.localcluster import LocalCluster, Pool, local_cluster
 from evalfleet.localrun.report import print_report
@@ -28,6 +29,10 @@ POOLS = (
 )
 RECLAIM_AT_PERCENT = 20
 NOTICE_SECONDS = 2.0
+STARTUP_SECONDS = 20
+"""Of a node and of a worker that loads the model, on two cores that others use as well."""
+DEADLINE_SECONDS = 240
+"""What on-demand alone can keep, with so much to spare that it is only called when spot does not come back."""
 PATIENCE_SECONDS = 900.0
 JOB = "grammar"
 
@@ -57,6 +62,7 @@ def _manifests(folder: Path) -> Path:
     """The job of the local demonstration with absolute places, and a policy with the cluster's pools."""
     job = yaml.safe_load(write_workspace(folder / "data").read_text("utf-8"))
     job["spec"]["data"]["uri"] = f"file://{folder / 'data'}"
+    job["spec"]["sla"] = {"completionSeconds": DEADLINE_SECONDS, "onInfeasible": "RunAnyway"}
     prices = {"spot": ("Spot", "1.00"), "on-demand": ("OnDemand", "3.20")}
     pools = [
         {
@@ -65,6 +71,7 @@ def _manifests(folder: Path) -> Path:
             "nodeSelector": {"karpenter.sh/nodepool": pool.name},
             "pricePerHour": prices[pool.name][1],
             "maxWorkers": pool.limit,
+            "expectedStartupSeconds": STARTUP_SECONDS,
         }
         for pool in POOLS
     ]
@@ -133,8 +140,18 @@ def _show(status: dict[str, Any], output: Format) -> None:
         print_report(report_of(JOB, status), output)
         workers = status.get("workers") or {}
         typer.echo(f"reclaimed workers: {workers.get('preemptions', 0)}; none of them was a failure")
+        typer.echo(cost_line(status))
     else:
         print_data(status, output)
+
+
+def cost_line(status: dict[str, Any]) -> str:
+    """What the workers cost, and how much less that is than on demand."""
+    cost = status.get("cost") or {}
+    spent, on_demand = cost.get("spent"), cost.get("onDemandEquivalent")
+    saved = saved_percent(spent, on_demand)
+    compared = "" if saved is None else f", {saved} % less than the same seconds on demand"
+    return f"cost of the workers: {money(spent, cost.get('currency'))}{compared}"
 
 
 def _kubectl(cluster: LocalCluster, *arguments: str, text: str | None = None) -> str:
