@@ -16,6 +16,7 @@ from evalfleet.cache import Cache, Key, key_of
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
+from evalfleet.mergepatch import merge_patched
 from evalfleet.observe import Memory, Observer
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.terminal import held, stamp
@@ -274,12 +275,13 @@ class Controller:
         if not stated and not members:
             return
         conditions = cond.merge(before.get("conditions") or [], stated, world.generation, stamp(world.now))
-        after = {**before, **members, "conditions": conditions}
+        patch = {**members, "conditions": conditions}
+        after = merge_patched(before, patch)
         if not self._worth_writing(key, before, after):
             if before != after:
                 self.queue.add_after(key, PROGRESS_WRITE_SECONDS)
             return
-        patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
+        patched = await self.kube.patch(f"{object_path(key)}/status", {"status": patch})
         self.telemetry.status_writes.inc()
         self._written[key] = time.monotonic()
         self.cache.put("EvaluationJob", patched)

@@ -135,11 +135,11 @@ def test_a_generation_that_was_used_is_never_used_again() -> None:
     assert starts(found) == [("job-w0-8", "spot")]
 
 
-def test_the_last_in_line_waits_for_quota_in_words() -> None:
+def test_the_last_in_line_waits_for_spot_in_words() -> None:
     by = policy(pool("spot", maxWorkers=1))
     found = outcome(world(planned(), priority=0), world(planned(), priority=5), by=by)
     assert found.verdicts["uid-2"].desired == 1
-    assert (found.verdicts["uid-1"].desired, found.verdicts["uid-1"].reason) == (0, "WaitingForQuota")
+    assert (found.verdicts["uid-1"].desired, found.verdicts["uid-1"].reason) == (0, "NoSpotCapacity")
 
 
 def test_the_policys_limit_holds_over_all_pools() -> None:

@@ -104,7 +104,8 @@ def _view(fleet: Fleet, bounds: Bounds, rows: IntArray, held: _Held) -> Capacity
     left = np.where(bounds.money.spot_only, NO_DEADLINE_SECONDS, bounds.guard.effective_left)[rows]
     shape = (len(rows), len(pools.names))
     offered = bounds.share.offered[rows].copy()
-    offered[:, pools.fallback] = jobs.width[rows]
+    if len(pools.firm):  # where spot is all there is, its own offers hold for the fallback too
+        offered[:, pools.fallback] = jobs.width[rows]
     age = np.maximum(fleet.now - pools.offered_since, 0.0)
     aged = age >= STEADY_STARTUPS * pools.startup
     ones = np.ones(len(rows))

@@ -12,6 +12,7 @@ from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Step
 
+DATA_SCHEMES = ("s3://", "gs://", "az://", "pvc://", "file://")
 LOCAL_SCHEMES = ("file://", "package://")
 
 
@@ -105,6 +106,14 @@ def _has_store(world: World, job: EvaluationJob) -> Refusal | None:
     )
 
 
+def _readable_data(world: World, job: EvaluationJob) -> Refusal | None:
+    uri = job.spec.data.uri if job.spec.data else None
+    if uri is None or uri.startswith(DATA_SCHEMES):
+        return None
+    message = f"spec.data.uri {uri}: datasets are read from {', '.join(DATA_SCHEMES)}; the hub's are found by name"
+    return Refusal("InvalidUri", message)
+
+
 def _reachable(world: World, job: EvaluationJob) -> Refusal | None:
     if world.settings.allow_file_uris:
         return None
@@ -170,6 +179,7 @@ CHECKS: tuple[Check, ...] = (
     _policy_is_readable,
     _supported,
     _has_store,
+    _readable_data,
     _reachable,
     _remote_code,
     _allowed_places,

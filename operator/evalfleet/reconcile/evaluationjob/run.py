@@ -11,7 +11,7 @@ from evalfleet.reconcile.evaluationjob.counts import count_failures, worker_coun
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.pods import waiting_words
-from evalfleet.reconcile.evaluationjob.terminal import failed, held, stamp, waiting
+from evalfleet.reconcile.evaluationjob.terminal import ESTIMATES, failed, held, stamp, waiting
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
@@ -118,7 +118,8 @@ def _status(world: World, progress: RunProgress) -> dict[str, Any]:
     }
     if progress.requests_per_second is not None:
         shown["requestsPerSecond"] = f"{progress.requests_per_second:.1f}"
+    shown |= dict.fromkeys(ESTIMATES)  # None removes what was said before
     if world.eta is not None and progress.units_done < total:
-        shown["estimatedCompletionTime"] = stamp(world.eta.expected)
-        shown["estimatedLow"], shown["estimatedHigh"] = stamp(world.eta.low), stamp(world.eta.high)
+        moments = (world.eta.expected, world.eta.low, world.eta.high)
+        shown |= zip(ESTIMATES, map(stamp, moments), strict=True)
     return {"progress": shown, "workers": worker_counts(world), **cost_status(world)}

@@ -21,6 +21,10 @@ NEEDS_A_PERSON = frozenset(
 """Reasons that waiting alone is not expected to mend."""
 
 
+ESTIMATES = ("estimatedCompletionTime", "estimatedLow", "estimatedHigh")
+"""Members of `status.progress` that an ended job has no more."""
+
+
 def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | None = None) -> Step:
     """The job has failed for good."""
     return Step(
@@ -54,7 +58,11 @@ def succeeded(message: str, now: datetime, status: dict[str, Any]) -> Step:
 def _last(now: datetime, status: dict[str, Any]) -> dict[str, Any]:
     """The last status: whatever workers are left are on their way out."""
     none_left = dict.fromkeys(("desired", "ready", "spot", "onDemand"), 0)
-    return {"completionTime": stamp(now), **status, "workers": {**(status.get("workers") or {}), **none_left}}
+    workers = {**(status.get("workers") or {}), **none_left}
+    ended = {"completionTime": stamp(now), **status, "workers": workers}
+    if "progress" in ended:
+        ended["progress"] = {**ended["progress"], **dict.fromkeys(ESTIMATES)}
+    return ended
 
 
 def waiting(reason: str, message: str) -> tuple[Condition, ...]:
