@@ -77,6 +77,7 @@ bench: setup ## Reproduce the tables under benchmarks/results (hours; public tra
 	$(BIN)/evalfleet bench fleet --results benchmarks/results
 	$(BIN)/evalfleet bench forecast --results benchmarks/results
 	$(BIN)/evalfleet bench forecast-decision --results benchmarks/results
+	$(BIN)/python hack/draw_tables.py
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .evalfleet .pytest_cache .mypy_cache .ruff_cache .hypothesis
