@@ -181,6 +181,8 @@ def test_cost_is_shown_with_what_the_rest_will_cost() -> None:
     status = decide(world(planned(workers=(worker(),), money=money, eta=eta))).status
     shown = {"spent": "1.5000", "onDemandEquivalent": "4.5000", "currency": "EUR", "projected": "2.5000"}
     assert status["cost"] == shown
+    scored = worker(progress=progress(10))
+    assert decide(world(planned(workers=(scored,), money=money))).status["cost"]["projected"] == "1.5000"
 
 
 def test_a_refusal_that_a_person_must_mend_is_stalled_and_one_that_waits_is_not() -> None:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.evaluationjob.world import World, fold_progress
 
 PLACES = 4
 
@@ -18,7 +18,8 @@ def cost_status(world: World) -> dict[str, Any]:
         "onDemandEquivalent": f"{money.on_demand_equivalent:.{PLACES}f}",
         "currency": money.currency,
     }
-    if world.terminal:  # said, not left out: what a patch leaves out stays as it was
+    scored = 0 < world.planned_units <= fold_progress(world).units_done
+    if world.terminal or scored:  # said, not left out: what a patch leaves out stays as it was
         cost["projected"] = cost["spent"]
     elif world.eta is not None:
         hours = max(0.0, (world.eta.expected - world.now).total_seconds()) / 3600
