@@ -236,7 +236,7 @@ def test_a_deadline_that_spot_alone_cannot_keep_gets_on_demand_and_the_bill_is_f
     total = written.runs[job["metadata"]["uid"]]
     assert float(total.cost) == pytest.approx(3.0 * total.worker_seconds / 3600)
     assert job["status"]["cost"]["currency"] == "USD"
-    assert job["status"]["cost"]["projected"] == job["status"]["cost"]["spent"]
+    place.wait("due", lambda ended: ended["status"]["cost"]["projected"] == ended["status"]["cost"]["spent"])
 
 
 def wait_for_on_demand(place: Bench, name: str) -> list[Object]:
