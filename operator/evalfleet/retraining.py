@@ -71,6 +71,7 @@ def unpack_training(data: bytes) -> TrainingSet:
 
 def main() -> None:
     """The child: training set in, trees out; nothing out where there is too little to learn from."""
+    _without_data_frames()
     boosted = train(unpack_training(sys.stdin.buffer.read()))
     if boosted is not None:
         out = io.BytesIO()

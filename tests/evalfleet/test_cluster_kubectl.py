@@ -165,7 +165,7 @@ def test_deletion_at_every_stage_hangs_nowhere_and_leaves_nothing(
     place.create("queued", evaluations=slow, policyName=f"tight-{down}".lower())
     place.create("suspended", evaluations=slow, suspend=True)
     place.wait_for("done", "Succeeded")
-    place.wait("queued", lambda job: has(job, "Admitted", "False"))
+    place.wait("queued", lambda job: has(job, "WorkersReady", "False"))
     place.wait_for("no-node", "Planned", "Unknown", "WaitingForNode")
     place.wait_for("suspended", "Suspended")
     place.create("finishing")
