@@ -2,11 +2,13 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Object = Mapping[str, Any]
+Index = Callable[[Object], str]
+"""What the objects of a kind are also found by."""
 WORD_LENGTH = 40
 
 
@@ -30,11 +32,16 @@ class Cache:
 
     Watch events, answers to own writes and full listings arrive in any order: versions decide, and a deletion is
     remembered until a listing that began after it has come.
+
+    Args:
+        indices: by kind, what its objects are also found by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, indices: Mapping[str, Index] | None = None) -> None:
         self._kinds: defaultdict[str, dict[Key, Object]] = defaultdict(dict)
         self._deleted: dict[Key, tuple[str, int]] = {}
+        self._indices = indices or {}
+        self._indexed: defaultdict[tuple[str, str], dict[Key, None]] = defaultdict(dict)
 
     def get(self, key: Key) -> Object | None:
         """An object, or None."""
@@ -46,14 +53,19 @@ class Cache:
             if namespace in (None, key.namespace):
                 yield body
 
+    def indexed(self, kind: str, namespace: str, value: str) -> Iterator[Object]:
+        """The objects of a kind in a namespace whose index has a value."""
+        for key in list(self._indexed.get((kind, value), ())):
+            if key.namespace == namespace:
+                yield self._kinds[kind][key]
+
     def put(self, kind: str, body: Object) -> bool:
-        """Keep a version; False when a newer one, or its deletion, is known already."""
+        """Keep a version; False when it, a newer one or its deletion is known already."""
         key = key_of(kind, body)
         known = self._kinds[kind].get(key)
-        if self._is_buried(key, body) or (known is not None and _version(known) > _version(body)):
+        if self._is_buried(key, body) or (known is not None and _version(known) >= _version(body)):
             return False
-        if known is None or not _is_marked(known, body):
-            self._kinds[kind][key] = _slim(body)
+        self._keep(key, body)
         return True
 
     def remove(self, kind: str, body: Object) -> bool:
@@ -63,7 +75,9 @@ class Cache:
         if known is not None and _uid(known) != _uid(body):
             return False
         self._deleted[key] = (_uid(body), _version(body))
-        return self._kinds[kind].pop(key, None) is not None
+        if known is not None:
+            self._drop(key)
+        return known is not None
 
     def mark_deleting(self, key: Key, now: str) -> None:
         """Remember that deletion was asked for, until the API server says so itself."""
@@ -94,11 +108,31 @@ class Cache:
             and (version is None or _version(known) <= version)
         }
         for key in changed:
-            objects[key] = _slim(listed[key])
+            self._keep(key, listed[key])
         for key in gone:
-            del objects[key]
+            self._drop(key)
         self._forget_deletions(kind, namespace, version)
         return changed | gone
+
+    def _keep(self, key: Key, body: Object) -> None:
+        objects = self._kinds[key.kind]
+        before, objects[key] = objects.get(key), _slim(body)
+        index = self._indices.get(key.kind)
+        if index is not None and (before is None or index(before) != index(body)):
+            self._unindex(key, before)
+            self._indexed[key.kind, index(body)][key] = None
+
+    def _drop(self, key: Key) -> None:
+        self._unindex(key, self._kinds[key.kind].pop(key))
+
+    def _unindex(self, key: Key, body: Object | None) -> None:
+        index = self._indices.get(key.kind)
+        if index is None or body is None:
+            return
+        place = (key.kind, index(body))
+        del self._indexed[place][key]
+        if not self._indexed[place]:
+            del self._indexed[place]
 
     def _is_buried(self, key: Key, body: Object) -> bool:
         uid, version = self._deleted.get(key, ("", 0))
@@ -111,12 +145,6 @@ class Cache:
             for key, (uid, at) in self._deleted.items()
             if key.kind != kind or namespace not in (None, key.namespace) or (version is not None and at > version)
         }
-
-
-def _is_marked(known: Object, body: Object) -> bool:
-    """Whether it is the version on which we asked for the deletion: the event of it says less than we know."""
-    same = _uid(known) == _uid(body) and _version(known) == _version(body)
-    return same and bool(known["metadata"].get("deletionTimestamp"))
 
 
 def _slim(body: Object) -> Object:

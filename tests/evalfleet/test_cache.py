@@ -1,5 +1,6 @@
 """The cache: newer versions win, deletions are found by listing, a name may be used again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from evalfleet.cache import Cache, Key, key_of
@@ -61,7 +62,7 @@ def test_the_event_of_the_version_that_we_delete_does_not_make_it_live_again() -
     cache = Cache()
     cache.put("Job", pod("a", 1))
     cache.mark_deleting(Key("Job", "n", "a"), "2026-01-01T00:00:00Z")
-    assert cache.put("Job", pod("a", 1))
+    assert not cache.put("Job", pod("a", 1))
     body = cache.get(Key("Job", "n", "a"))
     assert body is not None
     assert body["metadata"].get("deletionTimestamp")
@@ -78,3 +79,34 @@ def test_what_nobody_reads_is_not_kept() -> None:
     assert cache.get(Key("Pod", "n", "a")) == body
     cache.replace("Pod", [{"metadata": {**pod("a", 2)["metadata"], "managedFields": []}}])
     assert cache.get(Key("Pod", "n", "a")) == pod("a", 2)
+
+
+def test_the_echo_of_an_own_write_is_no_news() -> None:
+    cache = Cache()
+    assert cache.put("Job", pod("a", 1))
+    assert not cache.put("Job", pod("a", 1))
+
+
+def colour(body: Mapping[str, Any]) -> str:
+    return str(body["metadata"]["labels"]["colour"])
+
+
+def painted(name: str, version: int, name_of_colour: str, namespace: str = "n") -> dict[str, Any]:
+    body = pod(name, version)
+    return {"metadata": {**body["metadata"], "namespace": namespace, "labels": {"colour": name_of_colour}}}
+
+
+def test_objects_are_found_by_their_index_through_every_change() -> None:
+    cache = Cache({"Pod": colour})
+
+    def names(value: str) -> list[str]:
+        return [body["metadata"]["name"] for body in cache.indexed("Pod", "n", value)]
+
+    for body in (painted("a", 1, "red"), painted("b", 2, "red"), painted("c", 3, "red", namespace="elsewhere")):
+        cache.put("Pod", body)
+    assert (names("red"), names("blue")) == (["a", "b"], [])
+    cache.put("Pod", painted("a", 4, "blue"))
+    assert (names("red"), names("blue")) == (["b"], ["a"])
+    cache.remove("Pod", painted("b", 5, "red"))
+    cache.replace("Pod", [painted("d", 6, "blue")], namespace="n", version=7)
+    assert (names("red"), names("blue")) == ([], ["d"])

@@ -8,7 +8,7 @@ from typing import Any
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.manifests import Identity
-from evalfleet.reconcile.children import MISSING, Child, Phase
+from evalfleet.reconcile.children import MISSING, Child, Phase, is_disrupted
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, WorkerView, World
 from evalfleet.settings import Settings
 from evalfleet_worker.protocol import Progress
@@ -103,7 +103,8 @@ def planned(**changes: Any) -> dict[str, Any]:
 
 def child(phase: Phase, **fields: Any) -> Child:
     """A one-pod Job in a phase."""
-    return Child(**{"name": "child", "phase": phase, **fields})
+    pod = fields.get("pod")
+    return Child(**{"name": "child", "phase": phase, "disrupted": pod is not None and is_disrupted(pod), **fields})
 
 
 def reported(content: dict[str, Any], **changes: Any) -> Child:

@@ -34,6 +34,7 @@ class Child:
         exit_code: of the newest ended container.
         preempted: pods that ended by disruption.
         pod: the newest pod, if any.
+        disrupted: whether that pod was taken away.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Child:
     exit_code: int | None = None
     preempted: int = 0
     pod: Object | None = None
+    disrupted: bool = False
 
 
 MISSING = Child("", Phase.MISSING)
@@ -77,6 +79,7 @@ def child_of(job: Object | None, pods: Iterable[Object]) -> Child:
         exit_code=int(ended[-1]["exitCode"]) if ended else None,
         preempted=sum(is_disrupted(pod) for pod in ordered),
         pod=newest,
+        disrupted=newest is not None and is_disrupted(newest),
     )
 
 

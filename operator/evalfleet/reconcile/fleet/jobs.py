@@ -7,7 +7,7 @@ from math import ceil
 from evalfleet import conditions as cond
 from evalfleet.api.evaluationjob import Sla
 from evalfleet.api.scalingpolicy import PolicySla
-from evalfleet.reconcile.children import Phase, is_disrupted
+from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.admit import BEST_EFFORT
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.run import all_scored
@@ -40,9 +40,7 @@ def live_workers(job: JobWorld) -> list[WorkerView]:
     return [
         worker
         for worker in job.workers
-        if not worker.deleting
-        and worker.child.phase in (Phase.WAITING, Phase.RUNNING)
-        and not (worker.child.pod is not None and is_disrupted(worker.child.pod))
+        if not worker.deleting and worker.child.phase in (Phase.WAITING, Phase.RUNNING) and not worker.child.disrupted
     ]
 
 

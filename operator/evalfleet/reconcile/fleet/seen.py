@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from evalfleet.reconcile.children import Object, Phase, is_disrupted
+from evalfleet.reconcile.children import Object, Phase
 from evalfleet.reconcile.evaluationjob.world import WorkerView
 from evalfleet_scaling.model import Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life, PoolHistory, became_ready, ended, launch_failed, launched
@@ -54,7 +54,7 @@ def see(before: PoolsSeen, pools: Iterable[Pool], workers: Iterable[WorkerView],
     for name, sighting in before.workers.items():
         if name not in alive and sighting.pool in named:
             view = present.get(name)
-            ledger.end(sighting, preempted=view is not None and _is_taken(view))
+            ledger.end(sighting, preempted=view is not None and view.child.disrupted)
     return PoolsSeen(ledger.histories, alive, ledger.good_since)
 
 
@@ -179,9 +179,5 @@ def _scores(view: WorkerView, known: Sighting | None) -> bool:
     return known is None or known.ready
 
 
-def _is_taken(view: WorkerView) -> bool:
-    return view.child.pod is not None and is_disrupted(view.child.pod)
-
-
 def _is_over(view: WorkerView) -> bool:
-    return view.deleting or view.child.phase not in (Phase.WAITING, Phase.RUNNING) or _is_taken(view)
+    return view.deleting or view.child.phase not in (Phase.WAITING, Phase.RUNNING) or view.child.disrupted
