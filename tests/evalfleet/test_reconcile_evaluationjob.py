@@ -10,6 +10,7 @@ import pytest
 from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, progress, reported, worker, world
 
 from evalfleet.conditions import Condition
+from evalfleet.mergepatch import merge_patched
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.reconcile import decide
@@ -271,6 +272,24 @@ def test_an_incomplete_report_sends_workers_back_to_work() -> None:
     assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
 
 
+def test_what_the_store_still_misses_is_believed_rather_than_a_status_that_says_all_is_done() -> None:
+    place = finishing({**FINISH_REPORT, "outcome": "Incomplete", "unitsLeft": 2})
+    forged = replace(place, status={**place.status, "progress": {"unitsDone": 10}})
+    assert decide(forged).status["progress"] == {"percent": 80, "unitsTotal": 10, "unitsDone": 8}
+
+
+@pytest.mark.parametrize("units", [0, 3])
+def test_a_plan_smaller_than_what_is_left_is_read_again(units: int) -> None:
+    place = finishing({**FINISH_REPORT, "outcome": "Incomplete", "unitsLeft": 4})
+    forged = replace(place, status={**place.status, "plan": {"units": units}})
+    step = decide(forged)
+    assert says(step, "Planned") == ("False", "PlanReportLost")
+    assert step.status["plan"] is None
+    before = {**place.status, "conditions": [condition("Planned", "False")], "plan": None}
+    again = replace(place, plan=reported(PLAN_REPORT), status=before)
+    assert decide(again).status["plan"]["units"] == 10
+
+
 def test_a_lost_finish_report_is_asked_for_again() -> None:
     assert deleted(decide(finishing(None))) == ["job-finish-1"]
 
@@ -279,6 +298,39 @@ def test_a_suspended_job_says_so_and_is_not_terminal() -> None:
     step = decide(world(planned(), suspend=True))
     assert says(step, "Suspended") == ("True", "Suspended")
     assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+
+
+ESTIMATED = {
+    **planned()["status"],
+    "startTime": (NOW - timedelta(seconds=60)).isoformat(),
+    "progress": {"unitsDone": 3, "estimatedCompletionTime": "x", "estimatedLow": "y", "estimatedHigh": "z"},
+}
+FATAL = worker(phase=Phase.FAILED, reason="PodFailurePolicy", message="exit code 64")
+NO_LONGER_WORKED_ON: dict[str, World] = {
+    "killed at its active deadline": world(planned(status=ESTIMATED), activeDeadlineSeconds=60),
+    "refused after an edit": world({"status": ESTIMATED, "job": None, "problem": "spec.seed: no"}),
+    "given up": world(planned(status=ESTIMATED, workers=(FATAL,))),
+    "suspended": world(planned(status=ESTIMATED), suspend=True),
+    "held back": world(planned(status=ESTIMATED, fleet=FleetVerdict(False, 0, "BudgetExhausted", "no money"))),
+    "finished": replace(finishing(FINISH_REPORT), status=ESTIMATED),
+}
+
+
+@pytest.mark.parametrize("name", NO_LONGER_WORKED_ON)
+def test_a_job_that_nobody_works_on_shows_no_estimate_of_its_end(name: str) -> None:
+    before = NO_LONGER_WORKED_ON[name]
+    after = merge_patched(before.status, decide(before).status)
+    assert set(after["progress"]) <= {"unitsDone", "unitsTotal", "percent"}
+    assert after["progress"]["unitsDone"] in (3, 10)
+
+
+def test_a_job_that_ends_before_it_made_progress_shows_none() -> None:
+    assert "progress" not in decide(world({"job": None, "problem": "spec.seed: no"})).status
+
+
+def test_a_suspension_is_not_longer_than_the_job_whatever_the_status_says() -> None:
+    place = world({"status": {"time": {"suspendedSeconds": 9_007_199_254_740_991}}}, sla={"completionSeconds": 100})
+    assert deadline_of(place) == place.created + timedelta(seconds=100 + 60)
 
 
 def test_the_active_deadline_counts_from_the_start() -> None:

@@ -110,6 +110,8 @@ class JobWorkersStatus(WorkersStatus):
 
     failures: Count | None = None
     """failures of workers so far, compared with backoffLimit; also of workers that are gone."""
+    preempted: Annotated[list[Annotated[str, StringConstraints(max_length=8)]], Field(max_length=1024)] | None = None
+    """preempted pods that still exist, by the first eight digits of their uid: what preemptions has counted of them."""
     failed: Annotated[list[FailedWorker], Field(max_length=128)] | None = None
     """failed worker Jobs that still exist: what failures has counted of them."""
 

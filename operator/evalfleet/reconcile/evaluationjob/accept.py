@@ -72,7 +72,7 @@ def security(world: World) -> Security:
 def _refused(world: World, refusal: Refusal) -> Step:
     accepted = false("Accepted", refusal.reason, refusal.message)
     if refusal.final:
-        ended = failed(refusal.reason, refusal.message, world.now, {"observedGeneration": world.generation})
+        ended = failed(refusal.reason, refusal.message, world, {"observedGeneration": world.generation})
         return Step((accepted, *ended.conditions), ended.status, halt=True)
     return Step(
         conditions=(accepted, *waiting(refusal.reason, refusal.message)),

@@ -3,7 +3,7 @@
 from evalfleet.conditions import false, true, unknown
 from evalfleet.reconcile.evaluationjob.counts import worker_counts
 from evalfleet.reconcile.evaluationjob.run import all_scored
-from evalfleet.reconcile.evaluationjob.terminal import held, waiting
+from evalfleet.reconcile.evaluationjob.terminal import held, waiting, without_estimates
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
 from evalfleet.reconcile.steps import Step
 
@@ -62,4 +62,5 @@ def _queue_time(world: World) -> dict[str, object]:
 
 
 def _workers(world: World) -> dict[str, object]:
-    return {"workers": worker_counts(world)}
+    """Workers on their way out, and no word any more of when they would have been done."""
+    return {"workers": worker_counts(world), **without_estimates(world, {})}

@@ -44,7 +44,7 @@ def active_deadline(world: World) -> Step:
     due = start + timedelta(seconds=seconds)
     if world.now < due:
         return Step(requeue_seconds=(due - world.now).total_seconds())
-    return failed("DeadlineExceeded", f"activeDeadlineSeconds: {seconds} s have passed since the start", world.now)
+    return failed("DeadlineExceeded", f"activeDeadlineSeconds: {seconds} s have passed since the start", world)
 
 
 def _same_for_this_generation(world: World) -> tuple[tuple[Condition, ...], dict[str, Any]]:

@@ -5,6 +5,11 @@ from typing import Any
 
 from evalfleet.reconcile.evaluationjob.world import World
 
+UID_DIGITS = 8
+MOST_PREEMPTED = 1024
+MOST_FAILED = 128
+"""Bounds of the API; no job has more than a thousand workers, and more than a hundred failures end it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failures:
@@ -32,20 +37,32 @@ def count_failures(world: World) -> Failures:
     return Failures(int(before.get("failures") or 0) + fresh, tuple((uid, n) for uid, n in sorted(shown.items()) if n))
 
 
+def count_preemptions(world: World) -> tuple[int, list[str]]:
+    """Pods taken away in the whole run, and which of them the count holds already.
+
+    As with failures, count and shares are written together: pods go, operators restart, and none is forgotten or
+    counted twice. Eight digits of a uid tell a thousand pods of one run apart.
+    """
+    before = world.status.get("workers") or {}
+    seen = {uid[:UID_DIGITS] for uid in world.extra.get("preempted") or ()}
+    fresh = seen - set(before.get("preempted") or [])
+    return int(before.get("preemptions") or 0) + len(fresh), sorted(seen)[:MOST_PREEMPTED]
+
+
 def worker_counts(world: World) -> dict[str, Any]:
     """Workers by state, for status."""
     live = [
         worker for worker in world.workers if not worker.deleting and worker.child.phase.value in ("Waiting", "Running")
     ]
-    before = int((world.status.get("workers") or {}).get("preemptions") or 0)
-    seen = sum(worker.child.preempted for worker in world.workers)
+    preemptions, preempted = count_preemptions(world)
     failures = count_failures(world)
     return {
         "desired": world.fleet.desired if world.fleet else 0,
         "ready": sum(worker.child.phase.value == "Running" for worker in live),
         "spot": sum(worker.capacity_type == "Spot" for worker in live),
         "onDemand": sum(worker.capacity_type != "Spot" for worker in live),
-        "preemptions": max(before, seen, int(world.extra.get("preemptions") or 0)),
+        "preemptions": preemptions,
+        "preempted": preempted,
         "failures": failures.total,
-        "failed": [{"uid": uid, "count": count} for uid, count in failures.by_job],
+        "failed": [{"uid": uid, "count": count} for uid, count in failures.by_job][:MOST_FAILED],
     }

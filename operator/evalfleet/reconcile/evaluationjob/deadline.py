@@ -20,10 +20,11 @@ def deadline_of(world: World) -> datetime | None:
 
 
 def suspended_seconds(world: World) -> float:
-    """Seconds that the job was suspended, the running suspension included."""
-    before = float((world.status.get("time") or {}).get("suspendedSeconds") or 0)
+    """Seconds that the job was suspended, the running suspension included; never longer than it exists."""
+    age = max(0.0, (world.now - world.created).total_seconds())
+    before = min(age, float((world.status.get("time") or {}).get("suspendedSeconds") or 0))
     condition = cond.find(world.status.get("conditions") or [], "Suspended")
     if condition is None:
         return before
     since = datetime.fromisoformat(str(condition["lastTransitionTime"]))
-    return before + max(0.0, (world.now - since).total_seconds())
+    return min(age, before + max(0.0, (world.now - since).total_seconds()))

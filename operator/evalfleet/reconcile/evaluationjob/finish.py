@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from evalfleet.conditions import false
 from evalfleet.manifests import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.cost import cost_status
@@ -37,7 +38,7 @@ def finish(world: World) -> Step:
 
 def _failed(world: World) -> Step:
     child = world.finish
-    return failed(*failure_words(child.termination, child.reason, child.message), world.now)
+    return failed(*failure_words(child.termination, child.reason, child.message), world)
 
 
 def _finished(world: World) -> Step:
@@ -48,8 +49,7 @@ def _finished(world: World) -> Step:
         message = "the finish report was lost with its pod: finishing again repeats it"
         return Step(waiting("Finishing", message), actions=(again,), halt=True)
     if report.outcome == "Incomplete":
-        message = f"{report.units_left} units are still missing: workers continue"
-        return Step(waiting("Scoring", message), actions=(again, *_reset(world)), halt=True, requeue_seconds=1.0)
+        return _incomplete(world, report.units_left, (again, *_reset(world)))
     total = world.planned_units
     reported = report_status(report)
     time = {**(world.status.get("time") or {}), **reported["time"]}
@@ -57,8 +57,24 @@ def _finished(world: World) -> Step:
     status = {**reported, "time": time, "progress": progress, **cost_status(world)}
     if report.outcome != "Complete":
         message = "; ".join(report.messages) or f"{report.samples.failed} samples failed"
-        return failed("SamplesFailed", message, world.now, status)
-    return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world.now, status)
+        return failed("SamplesFailed", message, world, status)
+    return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world, status)
+
+
+def _incomplete(world: World, left: int, again: tuple[Delete, ...]) -> Step:
+    """Workers continue, from what the store holds: it knows better than a status that claims more is done, or planned.
+
+    A plan smaller than what is left is not the plan of this run: planning again adopts the one in the store.
+    """
+    message = f"{left} units are still missing: workers continue"
+    total = world.planned_units
+    if left > total:
+        lost = false("Planned", "PlanReportLost", f"{left} units are missing of {total}: the plan is read again")
+        forgotten = {"plan": None, "progress": None}
+        return Step((lost, *waiting("Planning", message)), forgotten, again, halt=True, requeue_seconds=1.0)
+    done = total - left
+    progress = {"percent": 100 * done // total if total else 100, "unitsTotal": total, "unitsDone": done}
+    return Step(waiting("Scoring", message), {"progress": progress}, again, halt=True, requeue_seconds=1.0)
 
 
 def _reset(world: World) -> tuple[Delete, ...]:

@@ -63,7 +63,7 @@ def _planned(world: World) -> Step:
 
 def _failed(world: World) -> Step:
     reason, message = failure_words(world.plan.termination, world.plan.reason, world.plan.message)
-    ended = failed(reason, message, world.now)
+    ended = failed(reason, message, world)
     return Step((false("Planned", reason, message), *ended.conditions), ended.status, halt=True)
 
 

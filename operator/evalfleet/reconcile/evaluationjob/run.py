@@ -58,7 +58,7 @@ def _given_up(world: World) -> Step | None:
     if not fatal and reason not in HOPELESS:
         words = f"{failures} worker failures, spec.backoffLimit is {world.job.spec.backoff_limit}"
         reason, message = "BackoffLimitExceeded", f"{words}; the last one: {message}"
-    return failed(reason, message, world.now, _status(world, fold_progress(world)))
+    return failed(reason, message, world, _status(world, fold_progress(world)))
 
 
 def _last_words(broken: Sequence[WorkerView]) -> tuple[str, str]:

@@ -1,10 +1,12 @@
 """How an EvaluationJob ends: the conditions of success and of failure, the same from every step."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from evalfleet.conditions import Condition, false, true
+from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Step
 
 NEEDS_A_PERSON = frozenset(
@@ -22,10 +24,10 @@ NEEDS_A_PERSON = frozenset(
 
 
 ESTIMATES = ("estimatedCompletionTime", "estimatedLow", "estimatedHigh")
-"""Members of `status.progress` that an ended job has no more."""
+"""Members of `status.progress` that a job has only while somebody works on it."""
 
 
-def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | None = None) -> Step:
+def failed(reason: str, message: str, world: World, status: dict[str, Any] | None = None) -> Step:
     """The job has failed for good."""
     return Step(
         conditions=(
@@ -36,12 +38,12 @@ def failed(reason: str, message: str, now: datetime, status: dict[str, Any] | No
             true("Failed", reason, message),
             true("Stalled", reason, message),
         ),
-        status=_last(now, status or {}),
+        status=_last(world, status or {}),
         halt=True,
     )
 
 
-def succeeded(message: str, now: datetime, status: dict[str, Any]) -> Step:
+def succeeded(message: str, world: World, status: dict[str, Any]) -> Step:
     """The job has succeeded."""
     return Step(
         conditions=(
@@ -50,19 +52,23 @@ def succeeded(message: str, now: datetime, status: dict[str, Any]) -> Step:
             false("WorkersReady", "Complete", "no worker is needed any more"),
             true("Succeeded", "Complete", message),
         ),
-        status=_last(now, status),
+        status=_last(world, status),
         halt=True,
     )
 
 
-def _last(now: datetime, status: dict[str, Any]) -> dict[str, Any]:
+def _last(world: World, status: dict[str, Any]) -> dict[str, Any]:
     """The last status: whatever workers are left are on their way out."""
     none_left = dict.fromkeys(("desired", "ready", "spot", "onDemand"), 0)
     workers = {**(status.get("workers") or {}), **none_left}
-    ended = {"completionTime": stamp(now), **status, "workers": workers}
-    if "progress" in ended:
-        ended["progress"] = {**ended["progress"], **dict.fromkeys(ESTIMATES)}
-    return ended
+    return {"completionTime": stamp(world.now), **status, "workers": workers, **without_estimates(world, status)}
+
+
+def without_estimates(world: World, status: Mapping[str, Any]) -> dict[str, Any]:
+    """The `progress` of a status to write, its estimates removed also where only an earlier write has them."""
+    if "progress" not in status and not world.status.get("progress"):
+        return {}
+    return {"progress": {**(status.get("progress") or {}), **dict.fromkeys(ESTIMATES)}}
 
 
 def waiting(reason: str, message: str) -> tuple[Condition, ...]:
