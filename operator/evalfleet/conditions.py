@@ -21,6 +21,8 @@ ORDER = (
 ABNORMAL_TRUE = frozenset({"Failed", "Suspended", "Stalled"})
 """Present only while True."""
 MESSAGE_LIMIT = 2_000
+MOST = 16
+"""Conditions that the API server takes: ours first, then whatever somebody else has put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ def merge(
             merged.pop(kind, None)
             continue
         merged[kind] = _wire(condition, old.get(kind), generation, now)
-    return sorted(merged.values(), key=lambda c: ORDER.index(c["type"]) if c["type"] in ORDER else len(ORDER))
+    stated_or_known = {*new, *ORDER}
+    ordered = sorted(merged.values(), key=lambda c: ORDER.index(c["type"]) if c["type"] in ORDER else len(ORDER))
+    return sorted(ordered, key=lambda c: c["type"] not in stated_or_known)[:MOST]
 
 
 def status_of(conditions: Iterable[Mapping[str, Any]], kind: str) -> str:

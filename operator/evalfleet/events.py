@@ -8,10 +8,14 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from evalfleet.adapters.kube import KubeError
+
 log = logging.getLogger(__name__)
 
 REMEMBERED = 4096
 MESSAGE_LIMIT = 1000
+NAME_LENGTH = 200
+GONE, EXISTS = 404, 409
 
 
 class EventApi(Protocol):
@@ -39,23 +43,46 @@ class EventRecorder:
         """Post an Event of type Normal or Warning about an object."""
         metadata = about["metadata"]
         text = f"{metadata['uid']}|{kind}|{reason}|{message}"
-        name = f"{metadata['name'][:200]}.{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        head = metadata["name"][:NAME_LENGTH].rstrip("-.")  # what a cut leaves at the end must not end a label
+        name = f"{head}.{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
         path = f"/api/v1/namespaces/{metadata['namespace']}/events"
-        count = self._counts.get(name, 0) + 1
-        self._counts[name] = count
-        self._counts.move_to_end(name)
-        while len(self._counts) > REMEMBERED:
-            self._counts.popitem(last=False)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = self._event(about, name, (kind, reason, message), now)
         try:
-            if count > 1:
-                await self._api.patch(f"{path}/{name}", {"count": count, "lastTimestamp": now})
-            else:
-                await self._api.create(path, self._event(about, name, (kind, reason, message), now))
+            self._remember(name, await self._posted(path, event, self._counts.get(name, 0)))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("event %s: %s", name, error)
         except RuntimeError as error:  # refused: somebody has to change a role or a quota
             log.warning("event %s: %s", name, error)
+
+    async def _posted(self, path: str, event: dict[str, Any], count: int) -> int:
+        """Create or count up an Event, whatever an earlier process or the API server's clean-up did; its count."""
+        seen_again = {"lastTimestamp": event["lastTimestamp"]}
+        at = f"{path}/{event['metadata']['name']}"
+        if count:
+            try:
+                await self._api.patch(at, {**seen_again, "count": count + 1})
+            except KubeError as error:
+                if error.status != GONE:  # Events live an hour
+                    raise
+            else:
+                return count + 1
+        try:
+            await self._api.create(path, event)
+        except KubeError as error:
+            if error.status != EXISTS:  # it was posted before this process began
+                raise
+            known = await self._api.patch(at, seen_again)
+            count = int(known.get("count") or 0) + 1
+            await self._api.patch(at, {"count": count})
+            return count
+        return 1
+
+    def _remember(self, name: str, count: int) -> None:
+        self._counts[name] = count
+        self._counts.move_to_end(name)
+        while len(self._counts) > REMEMBERED:
+            self._counts.popitem(last=False)
 
     def _event(self, about: dict[str, Any], name: str, words: tuple[str, str, str], now: str) -> dict[str, Any]:
         kind, reason, message = words

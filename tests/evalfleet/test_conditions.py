@@ -22,6 +22,13 @@ def test_conditions_that_are_not_stated_stay_and_abnormal_ones_go() -> None:
     assert find(after, "Admitted") is not None
 
 
+def test_conditions_of_somebody_else_stay_as_far_as_there_is_room_and_never_displace_ours() -> None:
+    foreign = [{**merge([], [true("x", "X", "")], 1, EARLY)[0], "type": f"Foreign{n:02}"} for n in range(16)]
+    after = merge(foreign, [true("Accepted", "Accepted", ""), true("ScalingActive", "Active", "")], 1, LATE)
+    assert [c["type"] for c in after[:3]] == ["Accepted", "ScalingActive", "Foreign00"]
+    assert len(after) == 16
+
+
 def test_conditions_have_one_order_and_bounded_messages() -> None:
     stated = [true("Failed", "X", "m" * 9000), false("Ready", "X", ""), true("Accepted", "X", "")]
     merged = merge([], stated, 1, EARLY)
