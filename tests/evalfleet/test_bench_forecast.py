@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from evalfleet.bench.forecast import Run as ForecastRun
-from evalfleet.bench.forecast import Size, forecast_rows, score_rows, series_groups
-from evalfleet.bench.forecast_report import markdown
+from evalfleet.bench.forecast import Size, score_rows, series_groups
 from evalfleet.cli import bench_forecast as command
 from evalfleet.traces.demand import arrivals_of_table, discover_demand, in_earnest, read_demand
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, Series
@@ -103,45 +103,52 @@ def test_the_worst_day_is_found_wherever_it_starts() -> None:
     assert worst_day(np.array([True, False])) == 0.5
 
 
-def test_a_small_benchmark_has_the_promised_columns_and_reads_as_tables(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text(
+def write_requests(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "r.csv").write_text(
         "timestamp_ms,input_length,output_length\n" + "".join(f"{20_000 * i},4000,{i % 7}\n" for i in range(300))
     )
+
+
+def test_traces_come_before_the_six_families(tmp_path: Path) -> None:
+    write_requests(tmp_path / "mine")
     names = [name for name, _ in series_groups(tmp_path, Size((0,), 1, None))]
-    assert names[0] == tmp_path.name
+    assert names[0] == "mine"
     assert len(names) == 7
-    rows = [row for part in forecast_rows(tmp_path, Size((0,), 0.5, None), lambda _: None) for row in part]
-    wanted = {"series", "horizonSeconds", "model", "quantile", "wql", "coverage", "worstDayCoverage", "n"}
-    assert all(wanted <= set(row) for row in rows)
-    assert {row["horizonSeconds"] for row in rows} == {300, 900}
-    page = markdown(rows)
-    assert "Within 1.1 x of the best member in hindsight" in page
-    assert "| ensemble |" in page
-    assert "better than every baseline as published" in page
-    assert "better than every baseline, tuned ones included" in page
 
 
-def test_one_series_is_recomputed_and_the_rows_of_others_stay(tmp_path: Path) -> None:
-    traces, results = tmp_path / "mine", tmp_path / "results"
-    traces.mkdir()
-    results.mkdir()
-    (traces / "r.csv").write_text(
-        "timestamp_ms,input_length,output_length\n" + "".join(f"{20_000 * i},4000,{i % 7}\n" for i in range(300))
-    )
-    old = [{"series": "mine", "wql": -1.0}, {"series": "other", "wql": 7.0}]
-    head = {"horizonSeconds": 300, "model": "ses", "quantile": 0.9}
-    (results / "forecast.json").write_text(json.dumps({"rows": [row | head for row in old]}))
+def invoke(tmp_path: Path, *more: str) -> tuple[dict[str, Any], str]:
     app = typer.Typer()
     command.register(app)
-    options = ["--quick", "--data", str(traces), "--series", "mine", "--results", str(results), "-o", "json"]
-    done = CliRunner().invoke(app, ["forecast", *options])
+    folders = [("--data", "mine"), ("--results", "results"), ("--kept", "kept")]
+    options = [text for option, name in folders for text in (option, str(tmp_path / name))]
+    done = CliRunner().invoke(app, ["forecast", "--quick", "--processes", "1", *options, "--series", "mine", *more])
     assert done.exit_code == 0, done.output
-    rows = json.loads((results / "forecast.json").read_text())["rows"]
-    assert {row["series"] for row in rows} == {"mine", "other"}
-    assert [row["wql"] for row in rows if row["series"] == "other"] == [7.0]
-    assert all(row["wql"] >= 0 for row in rows)
-    assert {"ensemble", "dynamo-kalman", "vpa-histogram-tuned"} <= {row["model"] for row in rows}
-    assert "| mine |" in (results / "forecast.md").read_text()
+    results = tmp_path / "results"
+    return json.loads((results / "forecast.json").read_text()), (results / "forecast.md").read_text()
+
+
+def test_the_command_writes_all_of_its_page_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_requests(tmp_path / "mine")
+    content, page = invoke(tmp_path)
+    wanted = {"series", "horizonSeconds", "model", "quantile", "wql", "coverage", "worstDayCoverage", "n"}
+    assert all(wanted <= set(row) for row in content["rows"])
+    assert {(row["series"], row["horizonSeconds"]) for row in content["rows"]} == {("mine", 300), ("mine", 900)}
+    assert {"ensemble", "dynamo-kalman", "vpa-histogram-tuned"} <= {row["model"] for row in content["rows"]}
+    for text in (
+        "Within 1.1 x of the best member in hindsight",
+        "better than every baseline as published",
+        "better than every baseline, tuned ones included",
+        "Written by `evalfleet bench forecast --quick --series mine`",
+        "1 processes on",
+        "| ensemble |",
+    ):
+        assert text in page
+    assert "kept" not in page
+    again, page = invoke(tmp_path)
+    assert again["rows"] == content["rows"]
+    assert again["conditions"]["computedTo"] == content["conditions"]["computedTo"]
+    assert "1 of the parts were kept from an earlier run of the same code" in page
 
 
 def test_rows_count_all_seeds_together() -> None:

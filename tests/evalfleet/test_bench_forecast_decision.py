@@ -1,11 +1,15 @@
 """The decision replay's figures and tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from evalfleet.bench.decision_judge import Judged, judge
 from evalfleet.bench.decision_report import markdown
-from evalfleet.bench.forecast_decision import LEADS, TARGETS, Group, Row, gate_row, online_rows, tuned_rows
+from evalfleet.bench.forecast import LEADS
+from evalfleet.bench.forecast_decision import TARGETS, Group, Row, gate_row, online_rows, tuned_rows
+from evalfleet.bench.forecast_parts import Bench, conditions
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
 from evalfleet_scaling.forecast.gate import Gate, GateDecision
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, FloatArray, Series
@@ -91,15 +95,20 @@ def test_the_grid_and_the_run_with_the_chosen_setting_agree(rows: list[Row]) -> 
             assert row["hindsight"] <= row["gpuSecondsOverWork"] + 1e-3
 
 
+def page_of(rows: list[Row]) -> str:
+    bench = Bench.start(Path("unused"))
+    return markdown({"quick": True, "seeds": [0], "conditions": conditions(bench, []), "rows": rows})
+
+
 def test_the_page_names_the_cheapest_that_met_the_target_and_marks_late_work(rows: list[Row]) -> None:
     one = next(row for row in rows if row.get("policy") == "reactive" and row["leadTimeSeconds"] == 900)
     late = {**one, "policy": "knative", "gpuSecondsOverWork": 1.001, "latePercent": 9.0}
     dear = {**one, "policy": "hpa-keda", "gpuSecondsOverWork": 2.5, "latePercent": 0.5}
     off = Gate(GateDecision.OFF, "LeadTimeWithinTolerance", "No", 1.1, None, 2.0)
-    page = markdown([*rows, late, dear, gate_row("steady", 2, off)])
+    page = page_of([*rows, late, dear, gate_row("steady", 2, off)])
     line = next(line for line in page.splitlines() if line.startswith("| steady | 15 min | 1 %"))
     assert "hpa-keda 2.500" in line
     assert "knative" not in line
-    alone = markdown([*rows, late])
+    alone = page_of([*rows, late])
     assert "knative 1.001 ! 9.0 %" in alone
     assert "| steady | 2 min | Off | LeadTimeWithinTolerance | 1.10 | - | 2.00 |" in page

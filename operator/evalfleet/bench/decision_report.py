@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from evalfleet.bench.forecast_parts import conditions_text
+
 Row = dict[str, Any]
 Key = tuple[str, int, float]
 ONLINE = "evalfleet"
@@ -9,12 +11,21 @@ OURS = (ONLINE, "reactive", "reactive-veto", "proactive")
 SAME_RULE = "proactive-"
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown(content: dict[str, Any]) -> str:
     """All tables as one page."""
+    rows = content["rows"]
     policies = [row for row in rows if "policy" in row]
     gates = [row for row in rows if "gate" in row]
-    parts = ["# Decision replay", "", *_intro(), *_summary(policies), "", *_gates(gates)]
+    parts = ["# Decision replay", "", *_conditions(content), "", *_intro(), *_summary(policies), "", *_gates(gates)]
     return "\n".join([*parts, "", "## All rows", "", *_table(policies)]) + "\n"
+
+
+def _conditions(content: dict[str, Any]) -> list[str]:
+    command = "evalfleet bench forecast-decision" + " --quick" * content["quick"]
+    return [
+        f"Written by `{command}`. Synthetic families: seeds {', '.join(map(str, content['seeds']))} together.",
+        conditions_text(content["conditions"]),
+    ]
 
 
 def _intro() -> list[str]:

@@ -1,29 +1,39 @@
 """The tables of the demand forecast: members, ensemble and baselines, minute by minute, on every series.
 
 Prequential: each forecast is made from what was known at its minute and scored when its window has passed. Real traces
-come from EVALFLEET_DATA; synthetic families run with five seeds, whose days are bootstrapped together.
+come from EVALFLEET_DATA; synthetic families run with five seeds, whose days are bootstrapped together. The forecasts of
+the mix are kept for the decision replay, which needs one more lead time and one more level than is scored here.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evalfleet.bench.forecast_parts import Outcome, Part, Store
+from evalfleet.bench.forecast_trees import KeptTrees
 from evalfleet_scaling.forecast.baselines import FACTORIES
 from evalfleet_scaling.forecast.forecaster import MEMBERS, Forecaster
-from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series, replay
+from evalfleet_scaling.forecast.interface import (
+    DEFAULT_QUANTILES,
+    MINUTES_PER_DAY,
+    FloatArray,
+    Series,
+    replay,
+)
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.score import Sample, sample, score, scored_from
 from evalfleet_scaling.forecast.synthetic import FAMILIES
 
+LEADS = (2, 5, 15)
+"""Lead times that are forecast; the first serves the decision replay alone."""
 HORIZONS = (5, 15)
 LEVELS = (0.5, 0.9, 0.99)
 SEEDS = (0, 1, 2, 3, 4)
 ENSEMBLE = "ensemble"
-Tell = Callable[[str], None]
 Row = dict[str, Any]
 
 
@@ -36,7 +46,7 @@ class Size:
     trace_days: float | None
 
 
-FULL = Size(SEEDS, 10, None)
+FULL = Size(SEEDS, 14, None)
 QUICK = Size(SEEDS[:1], 8, 9)
 
 
@@ -49,33 +59,32 @@ class Run:
     cpu_seconds: dict[str, float]
 
 
-def forecast_rows(
-    folder: Path | None, size: Size, tell: Tell, only: frozenset[str] = frozenset()
-) -> Iterator[list[Row]]:
-    """Rows of one series after the other: real traces below `folder` first, then the synthetic families.
+def forecast_parts(folder: Path | None, size: Size, only: frozenset[str] = frozenset()) -> list[Part]:
+    """One part per series: real traces below `folder` first, then the synthetic families.
 
     Args:
         folder: where traces are; None: synthetic families alone.
         size: how much is replayed.
-        tell: hears of progress.
         only: names of the series wanted; empty: all.
     """
-    for name, group in series_groups(folder, size):
-        if only and name not in only:
-            continue
-        tell(f"{name}: {len(group)} x {len(group[0]) / MINUTES_PER_DAY:.1f} days")
-        yield score_rows(name, [replay_all(series) for series in group])
+    return [part_of(name, group) for name, group in series_groups(folder, size) if not only or name in only]
 
 
-def series_groups(folder: Path | None, size: Size) -> Iterator[tuple[str, list[Series]]]:
+def part_of(name: str, group: tuple[Series, ...]) -> Part:
+    """Forecast and score series together."""
+    days = sum(len(series) for series in group) / MINUTES_PER_DAY
+    return Part(f"{name} ({len(group)} series, {days:.1f} days)", forecast_and_score, (name, group))
+
+
+def series_groups(folder: Path | None, size: Size) -> Iterator[tuple[str, tuple[Series, ...]]]:
     """Series that are scored together: a trace alone, a family with all seeds."""
     if folder is not None:
         from evalfleet.traces.demand import discover_demand
 
         for trace in discover_demand(folder):
-            yield trace.series.name, [_first_days(trace.series, size.trace_days)]
+            yield trace.series.name, (_first_days(trace.series, size.trace_days),)
     for name, family in FAMILIES.items():
-        yield name, [family(size.days, seed) for seed in size.seeds]
+        yield name, tuple(family(size.days, seed) for seed in size.seeds)
 
 
 def _first_days(series: Series, days: float | None) -> Series:
@@ -83,20 +92,39 @@ def _first_days(series: Series, days: float | None) -> Series:
     return Series(series.values[:stop], series.start_minute, series.name)
 
 
-def replay_all(series: Series) -> Run:
-    """Our members and mix in one pass, then each baseline."""
+def forecast_and_score(store: Store, name: str, group: tuple[Series, ...]) -> Outcome:
+    """Rows of all models, and as array `mixed<index>` the forecasts of the mix, shape (minutes, leads, quantiles)."""
+    trainer = KeptTrees(store)
+    runs, arrays = [], {}
+    for index, series in enumerate(group):
+        run, arrays[f"mixed{index}"] = replay_all(series, trainer)
+        runs.append(run)
+    cpu = sum(run.cpu_seconds[ENSEMBLE] for run in runs)
+    return {"rows": score_rows(name, runs), "cpuSeconds": cpu, "sparedSeconds": trainer.spared_seconds}, arrays
+
+
+def replay_all(series: Series, trainer: KeptTrees) -> tuple[Run, FloatArray]:
+    """Our members and mix in one pass, then each baseline; and the mix with all lead times and quantiles."""
+    spared = trainer.spared_seconds
     began = time.process_time()
-    forecaster = Forecaster(Setup(HORIZONS, LEVELS), series.start_minute)
+    forecaster = Forecaster(Setup(LEADS, DEFAULT_QUANTILES), series.start_minute, trainer)
     parts = forecaster.advance(series.values)
-    cpu = {ENSEMBLE: time.process_time() - began}
-    members = np.concatenate([part.members for part in parts])
-    forecasts = {ENSEMBLE: np.concatenate([part.mixed for part in parts])}
-    forecasts |= {name: members[:, index] for index, name in enumerate(MEMBERS)}
+    cpu = {ENSEMBLE: time.process_time() - began + trainer.spared_seconds - spared}
+    mixed = np.concatenate([part.mixed for part in parts])
+    forecasts = {ENSEMBLE: _scored(mixed)}
+    for index, name in enumerate(MEMBERS):
+        forecasts[name] = np.concatenate([_scored(part.members[:, index]) for part in parts])
     for name, factory in FACTORIES.items():
         began = time.process_time()
         forecasts[name] = replay(factory, series, HORIZONS, LEVELS)
         cpu[name] = time.process_time() - began
-    return Run(series, forecasts, cpu)
+    return Run(series, forecasts, cpu), mixed
+
+
+def _scored(forecasts: FloatArray) -> FloatArray:
+    """Of shape (minutes, leads, quantiles) the horizons and levels that are scored."""
+    some = forecasts[:, [LEADS.index(lead) for lead in HORIZONS]]
+    return some[:, :, [DEFAULT_QUANTILES.index(level) for level in LEVELS]]
 
 
 def score_rows(name: str, runs: list[Run]) -> list[Row]:

@@ -6,47 +6,66 @@ it. `evalfleet` alone is not tuned: every night it chooses rule, level and drain
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evalfleet.bench import forecast as tables
 from evalfleet.bench.decision_judge import Judged, judge
+from evalfleet.bench.forecast import LEADS
+from evalfleet.bench.forecast_parts import Bench, Done, Outcome, Part, Store, Tell, compute, run
 from evalfleet_scaling.forecast.baselines.policies import CANDIDATES
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
-from evalfleet_scaling.forecast.forecaster import Forecaster
 from evalfleet_scaling.forecast.gate import Gate, Terms, self_replay
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, MINUTES_PER_DAY, Series
-from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.online import Rivals, night_lanes, run_nights, share_predicting
-from evalfleet_scaling.forecast.policy import Candidate
+from evalfleet_scaling.forecast.policy import Candidate, settings_of
 from evalfleet_scaling.forecast.synthetic import FAMILIES
 from evalfleet_scaling.forecast.tune import Grid, Split, Tuned, replay_grid, tune, with_settings
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive, vetoing
 
-LEADS = (2, 5, 15)
 TOLERATED_MINUTES = 10
 TARGETS = (1.0, 5.0)
 ONLINE = "evalfleet"
 FEWEST_DAYS = 4
-Tell = Callable[[str], None]
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is replayed."""
+    """How much is replayed.
 
-    seeds: tuple[int, ...]
-    days: int
+    Attributes:
+        forecast: series as in the forecast benchmark, whose forecasts are used.
+        families: which of its families.
+        trace_days: only the first days of a trace.
+    """
+
+    forecast: tables.Size
     families: tuple[str, ...]
-    trace_days: int | None
+    trace_days: int
 
 
-FULL = Size((0, 1, 2, 3, 4), 14, tuple(FAMILIES), 28)
-QUICK = Size((0,), 6, ("diurnal-weekly", "bursty-sweeps"), 6)
+FULL = Size(tables.FULL, tuple(FAMILIES), 28)
+QUICK = Size(tables.QUICK, ("diurnal-weekly", "bursty-sweeps"), 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Series that are replayed side by side.
+
+    Attributes:
+        names: each of as many series (the seeds of a family).
+        series: all of one length.
+        forecasts: for each name the part of the forecast benchmark that holds the forecasts.
+    """
+
+    names: tuple[str, ...]
+    series: tuple[Series, ...]
+    forecasts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,67 +95,93 @@ class Group:
         return range(*part.indices(len(self.series)))
 
 
-def rows(quick: bool, folder: Path | None = None, tell: Tell = lambda _: None) -> list[Row]:
+def groups(folder: Path | None, size: Size, tell: Tell) -> Iterator[Asked]:
+    """Traces of at least four days alone, then all families with their seeds beside each other."""
+    families: list[tuple[str, tuple[Series, ...]]] = []
+    for name, series in tables.series_groups(folder, size.forecast):
+        days = min(len(series[0]) // MINUTES_PER_DAY, size.trace_days)
+        if name in FAMILIES:
+            families += [(name, series)] if name in size.families else []
+        elif days < FEWEST_DAYS:
+            tell(f"{name}: {len(series[0])} minutes are too few to tune and to judge on; left out")
+        elif not name.endswith("-uncapped"):
+            yield Asked((name,), tuple(_first(one, days) for one in series), (tables.part_of(name, series),))
+    yield Asked(
+        tuple(name for name, _ in families),
+        tuple(one for _, series in families for one in series),
+        tuple(tables.part_of(name, series) for name, series in families),
+    )
+
+
+def _first(series: Series, days: int) -> Series:
+    return Series(series.values[: days * MINUTES_PER_DAY], series.start_minute, series.name)
+
+
+def all_rows(asked: Sequence[Asked], bench: Bench) -> tuple[list[Row], list[Done]]:
     """All rows: one per series, lead time, policy and target; then the gate's verdict per series and lead time."""
-    size = QUICK if quick else FULL
-    return [row for more in rows_by_group(folder, size, tell) for row in more]
+    forecasts = [part for one in asked for part in one.forecasts]
+    done = list(run(forecasts, bench))
+    names = (*OWN_RULES, *(candidate.name for candidate in CANDIDATES))
+    done += (replays := list(run([grid_part(one, name) for one in asked for name in names], bench)))
+    last = [Part(f"{name}: {one.names[0]}..", work, (one,)) for one in asked for name, work in LAST.items()]
+    done += (verdicts := list(run(last, bench)))
+    return [row for one in (*replays, *verdicts) for row in one.facts["rows"]], done
 
 
-def rows_by_group(folder: Path | None, size: Size, tell: Tell) -> Iterator[list[Row]]:
-    """The same, trace by trace and then all families side by side."""
-    for names, series in groups(folder, size, tell):
-        yield group_rows(forecast_group(names, series, tell), tell)
-
-
-def groups(folder: Path | None, size: Size, tell: Tell) -> Iterator[tuple[tuple[str, ...], tuple[Series, ...]]]:
-    """Names and series: traces of at least four days alone, then every family, its seeds beside each other."""
-    from evalfleet.traces.capacity import data_folder
-    from evalfleet.traces.demand import discover_demand
-
-    source = folder or data_folder()
-    for trace in discover_demand(source) if source is not None else []:
-        whole = trace.series
-        days = min(len(whole) // MINUTES_PER_DAY, size.trace_days or len(whole))
-        if days < FEWEST_DAYS:
-            tell(f"{whole.name}: {len(whole)} minutes are too few to tune and to judge on; left out")
-        elif not whole.name.endswith("-uncapped"):
-            first = Series(whole.values[: days * MINUTES_PER_DAY], whole.start_minute, whole.name)
-            yield (whole.name,), (first,)
-    families = tuple(FAMILIES[name](size.days, seed) for name in size.families for seed in size.seeds)
-    yield size.families, families
-
-
-def forecast_group(names: tuple[str, ...], series: tuple[Series, ...], tell: Tell) -> Group:
-    """Forecast every minute of every series from what was known then; as many series for every name."""
-    began = time.process_time()
-    each = []
-    for one in series:
-        forecaster = Forecaster(Setup(LEADS, DEFAULT_QUANTILES), one.start_minute)
-        each.append(np.concatenate([part.mixed for part in forecaster.advance(one.values)]))
-        tell(f"forecasts of {one.name}")
+def group_of(asked: Asked, store: Store) -> Group:
+    """Series in equal shares under the names, with their forecasts; the first half of the days trains."""
+    minutes, share = len(asked.series[0]), len(asked.series) // len(asked.names)
+    held = [compute(part, store) for part in asked.forecasts]
+    each = [one.arrays[f"mixed{index}"][:minutes] for one in held for index in range(share)]
+    whole = sum(len(series) for part in asked.forecasts for series in part.arguments[1])
+    cpu = sum(one.facts["cpuSeconds"] for one in held) * minutes / whole
+    parts = tuple((name, slice(index * share, (index + 1) * share)) for index, name in enumerate(asked.names))
     forecast = DemandForecast(LEADS, DEFAULT_QUANTILES, np.stack(each, axis=1))
-    return group_of(names, series, forecast, (time.process_time() - began) / len(series))
+    return Group(parts, asked.series, forecast, cpu, minutes // MINUTES_PER_DAY // 2)
 
 
-def group_of(names: tuple[str, ...], series: tuple[Series, ...], forecast: DemandForecast, cpu: float) -> Group:
-    """Series in equal shares under the names; the first half of the days trains."""
-    share = len(series) // len(names)
-    parts = tuple((name, slice(index * share, (index + 1) * share)) for index, name in enumerate(names))
-    return Group(parts, series, forecast, cpu, len(series[0]) // MINUTES_PER_DAY // 2)
+def candidate_of(name: str, forecast: DemandForecast) -> Candidate:
+    """A policy by its name."""
+    ours = {one.name: one for one in (REACTIVE, vetoing(forecast), proactive(forecast))}
+    return ours.get(name) or next(one for one in CANDIDATES if one.name == name)
 
 
-def group_rows(group: Group, tell: Tell) -> list[Row]:
-    """Rows of one group."""
-    out: list[Row] = []
-    grids: dict[str, Grid] = {}
-    names = ", ".join(name for name, _ in group.parts)
-    for candidate in (REACTIVE, vetoing(group.forecast), proactive(group.forecast), *CANDIDATES):
-        began = time.process_time()
-        grid = grids[candidate.name] = replay_grid(candidate, group.series, LEADS, TOLERATED_MINUTES)
-        cpu = (time.process_time() - began) / len(grid.settings) / len(group.series)
-        out += tuned_rows(group, candidate, grid, cpu)
-        tell(f"{names}: {candidate.name}")
-    return out + online_rows(group, grids) + gate_rows(group)
+def grid_part(asked: Asked, name: str) -> Part:
+    """Replay one policy with all settings."""
+    return Part(f"{name} on {', '.join(asked.names)}", replay_candidate, (asked, name))
+
+
+def replay_candidate(store: Store, asked: Asked, name: str) -> Outcome:
+    """Rows of one policy, and as arrays the sums of its grid."""
+    group, began = group_of(asked, store), time.process_time()
+    candidate = candidate_of(name, group.forecast)
+    grid = replay_grid(candidate, group.series, LEADS, TOLERATED_MINUTES)
+    cpu = (time.process_time() - began) / len(grid.settings) / len(group.series)
+    arrays = {"work": grid.work, "late": grid.late, "paid": grid.paid}
+    return {"rows": tuned_rows(group, candidate, grid, cpu)}, arrays
+
+
+def kept_grid(asked: Asked, candidate: Candidate, store: Store) -> Grid:
+    """The grid of a policy as `replay_candidate` left it."""
+    arrays = compute(grid_part(asked, candidate.name), store).arrays
+    sums = (arrays[name] for name in ("work", "late", "paid"))
+    return Grid(settings_of(candidate), LEADS, MINUTES_PER_DAY, *sums)
+
+
+def choose_nightly(store: Store, asked: Asked) -> Outcome:
+    """Rows of our own choice, night by night."""
+    group = group_of(asked, store)
+    ours = [candidate_of(name, group.forecast) for name in OWN_RULES]
+    return {"rows": online_rows(group, {one.name: kept_grid(asked, one, store) for one in ours})}, {}
+
+
+def ask_gate(store: Store, asked: Asked) -> Outcome:
+    """Rows of the gate."""
+    return {"rows": gate_rows(group_of(asked, store))}, {}
+
+
+OWN_RULES = ("reactive", "reactive-veto", "proactive")
+LAST = {"nightly choice": choose_nightly, "gate": ask_gate}
 
 
 def tuned_rows(group: Group, candidate: Candidate, grid: Grid, cpu: float) -> list[Row]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from evalfleet.bench.forecast_parts import conditions_text
 from evalfleet_scaling.forecast.forecaster import MEMBERS
 
 Row = dict[str, Any]
@@ -12,11 +13,33 @@ WINS_GOAL = 0.8
 TUNED = "-tuned"
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown(content: dict[str, Any]) -> str:
     """All tables as one page."""
-    scores = [row for row in rows if "quantile" in row]
-    parts = ["# Demand forecast", "", *_summary(scores), "", *_goals(scores), "", "## All rows", "", *_table(scores)]
+    scores = content["rows"]
+    parts = [
+        "# Demand forecast",
+        "",
+        *_conditions(content),
+        "",
+        *_summary(scores),
+        "",
+        *_goals(scores),
+        "",
+        "## All rows",
+        "",
+        *_table(scores),
+    ]
     return "\n".join(parts) + "\n"
+
+
+def _conditions(content: dict[str, Any]) -> list[str]:
+    command = "evalfleet bench forecast" + " --quick" * content["quick"]
+    command += "".join(f" --series {name}" for name in content["only"])
+    return [
+        f"Written by `{command}`. Synthetic families: seeds {', '.join(map(str, content['seeds']))} together.",
+        conditions_text(content["conditions"]),
+        "`cpuSeconds` of the ensemble: three lead times, four quantiles, training included, all seeds together.",
+    ]
 
 
 def _by_key(rows: list[Row]) -> dict[Key, dict[str, Row]]:

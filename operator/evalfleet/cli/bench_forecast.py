@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evalfleet.cli import bench_forecast_decision
+from evalfleet.cli.bench_forecast_decision import KEPT
 
 
 class Form(StrEnum):
@@ -23,43 +24,33 @@ def register(bench: typer.Typer) -> None:
 
 
 def forecast(
-    quick: Annotated[bool, typer.Option("--quick", help="One seed, short series: a few minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One seed, short series: some minutes.")] = False,
     output: Annotated[Form, typer.Option("--output", "-o", help="What to print.")] = Form.MARKDOWN,
     data: Annotated[Path | None, typer.Option(help="Folder of traces; default EVALFLEET_DATA, else synthetic.")] = None,
     results: Annotated[
         Path | None, typer.Option(help="Also write forecast.json and forecast.md into this folder.")
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--series", help="Only series of this name; rows of others in the results stay. Repeatable."),
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--series", help="Only series of this name. Repeatable.")] = None,
+    kept: Annotated[Path, typer.Option(help="What is computed is kept here: a stopped run goes on.")] = KEPT,
+    processes: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """Replay every forecaster minute by minute on the traces below EVALFLEET_DATA and on synthetic demand."""
-    import json
-    import time
-
     from evalfleet.bench import forecast as tables
+    from evalfleet.bench.forecast_parts import Bench, conditions, run, write
     from evalfleet.bench.forecast_report import markdown
     from evalfleet.traces.capacity import data_folder
 
+    bench = Bench.start(kept, processes, lambda what: typer.echo(what, err=True))
     folder = data or data_folder()
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        typer.echo(f"[{time.monotonic() - began:6.1f} s] {what}", err=True)
-
+    bench.tell(f"traces below {folder}" if folder else "synthetic series alone (set EVALFLEET_DATA for public traces)")
     size = tables.QUICK if quick else tables.FULL
-    tell(f"traces below {folder}" if folder else "synthetic series alone (set EVALFLEET_DATA for public traces)")
-    rows: list[dict[str, Any]] = []
-    content = {"benchmark": "forecast", "quick": quick, "seeds": list(size.seeds), "rows": rows}
-    if only and results is not None and (results / "forecast.json").exists():
-        kept = json.loads((results / "forecast.json").read_text(encoding="utf-8"))["rows"]
-        rows += [row for row in kept if row["series"] not in only]
-    for part in tables.forecast_rows(folder, size, tell, frozenset(only or ())):
-        rows += part
-        if results is not None:
-            # After every series: a long run that is stopped keeps what it has.
-            results.mkdir(parents=True, exist_ok=True)
-            (results / "forecast.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            (results / "forecast.md").write_text(markdown(rows), encoding="utf-8")
-    typer.echo(json.dumps(content, indent=1) if output is Form.JSON else markdown(rows))
+    done = list(run(tables.forecast_parts(folder, size, frozenset(only or ())), bench))
+    content: dict[str, Any] = {
+        "benchmark": "forecast",
+        "quick": quick,
+        "only": only or [],
+        "seeds": list(size.seeds),
+        "conditions": conditions(bench, done),
+        "rows": [row for one in done for row in one.facts["rows"]],
+    }
+    typer.echo(write(content, markdown(content), results, output is Form.JSON))

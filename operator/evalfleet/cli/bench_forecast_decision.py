@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+KEPT = Path(".evalfleet/bench-forecast")
+"""Where computed parts are kept, unless told otherwise."""
+
 
 class Form(StrEnum):
     """Output formats."""
@@ -26,25 +29,23 @@ def forecast_decision(
     results: Annotated[
         Path | None, typer.Option(help="Also write forecast-decision.json and .md into this folder.")
     ] = None,
+    kept: Annotated[Path, typer.Option(help="As of `bench forecast`, whose forecasts are used from here.")] = KEPT,
+    processes: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """Replay every worker policy, ours and other systems', with its whole grid of settings in the same queue."""
-    import json
-    import time
-
     from evalfleet.bench import forecast_decision as tables
     from evalfleet.bench.decision_report import markdown
+    from evalfleet.bench.forecast_parts import Bench, conditions, write
+    from evalfleet.traces.capacity import data_folder
 
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        typer.echo(f"[{time.monotonic() - began:6.1f} s] {what}", err=True)
-
+    bench = Bench.start(kept, processes, lambda what: typer.echo(what, err=True))
     size = tables.QUICK if quick else tables.FULL
-    content: dict[str, Any] = {"benchmark": "forecast-decision", "quick": quick, "seeds": list(size.seeds), "rows": []}
-    for more in tables.rows_by_group(data, size, tell):
-        content["rows"] += more
-        if results is not None:
-            results.mkdir(parents=True, exist_ok=True)
-            (results / "forecast-decision.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            (results / "forecast-decision.md").write_text(markdown(content["rows"]), encoding="utf-8")
-    typer.echo(json.dumps(content, indent=1) if output is Form.JSON else markdown(content["rows"]))
+    rows, done = tables.all_rows(list(tables.groups(data or data_folder(), size, bench.tell)), bench)
+    content: dict[str, Any] = {
+        "benchmark": "forecast-decision",
+        "quick": quick,
+        "seeds": list(size.forecast.seeds),
+        "conditions": conditions(bench, done),
+        "rows": rows,
+    }
+    typer.echo(write(content, markdown(content), results, output is Form.JSON))

@@ -4,7 +4,7 @@ Training is a pure function of a `TrainingSet`, so that the caller can run it in
 itself. A model that cannot be trained is simply not replaced.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,9 @@ HISTORY_MINUTES = TRAINING_MINUTES + PAST_MINUTES
 STRIDE = 5
 """Every fifth minute is a training row: neighbours share most of their target."""
 LEAST_ROWS = 200
+
+Fit = Callable[[FloatArray, FloatArray, float, int], Forest]
+"""Fits one forest: rows, targets, level, least rows of a leaf. A pure function, so that what it gave may be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,19 @@ def frame(window: Window, setup: Setup, typical: float) -> Frame:
     return Frame(rows, level[:, None] * horizons, np.maximum(day[:, None] * horizons, typical))
 
 
-def train(training: TrainingSet) -> Boosted | None:
+def train(training: TrainingSet, fit: Fit = fit_quantile) -> Boosted | None:
     """Fit all forests, or None where there is too little to learn from. Seconds of CPU; pure."""
     # Loads OpenMP: a limit set before that would not reach it, and two threads on a busy host take many times as long.
     import sklearn.ensemble  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
-        forests = tuple(_fit_all(training))
+        forests = tuple(_fit_all(training, fit))
     expected = 2 * len(training.setup.horizons) * len(training.setup.quantiles)
     return Boosted(forests, training.typical) if len(forests) == expected else None
 
 
-def _fit_all(training: TrainingSet) -> Iterator[Forest]:
+def _fit_all(training: TrainingSet, fit: Fit) -> Iterator[Forest]:
     window, setup = training.window, training.setup
     data = frame(window, setup, training.typical)
     residual, direct = targets(data, window, setup)
@@ -85,7 +88,7 @@ def _fit_all(training: TrainingSet) -> Iterator[Forest]:
                 return
             rows = data.rows[chosen]
             for level in setup.quantiles:
-                yield fit_quantile(rows, target[chosen, column], level, samples_per_leaf(level))
+                yield fit(rows, target[chosen, column], level, samples_per_leaf(level))
 
 
 def targets(data: Frame, window: Window, setup: Setup) -> tuple[FloatArray, FloatArray]:
