@@ -12,6 +12,7 @@ import aiohttp
 from evalfleet import __version__
 from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
 from evalfleet.adapters.lease import KubeLease
+from evalfleet.cache import Key, key_of
 from evalfleet.controller import Controller
 from evalfleet.handlers import Watcher
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
@@ -134,16 +135,25 @@ class Operator:
     async def _resync(self) -> None:
         """List everything: what a watch lost is found, what was deleted meanwhile goes."""
         for kind in WATCHED:
-            selector = {"labelSelector": MANAGED_SELECTOR} if kind in CHILDREN else {}
             for namespace in self.settings.watch_namespaces or (None,):
-                listing = await self.kube.get(collection_path(kind, namespace), **selector)
-                items = [{**item, "kind": kind, "apiVersion": api_version(kind)} for item in listing.get("items") or []]
-                version = int(listing["metadata"]["resourceVersion"])
-                for key in self.controller.cache.replace(kind, items, namespace, version):
-                    body = self.controller.cache.get(key)
-                    self.controller.concern(kind, body) if body is not None else self._concern_all(key.namespace)
+                await self._list(kind, namespace)
         self.controller.observer.forget_others()
         self._listed_at = time.monotonic()
+
+    async def _list(self, kind: str, namespace: str | None) -> None:
+        selector = {"labelSelector": MANAGED_SELECTOR} if kind in CHILDREN else {}
+        cache, concern = self.controller.cache, self.controller.concern
+        listed: set[Key] = set()
+        version = 0
+        async for page in self.kube.pages(collection_path(kind, namespace), **selector):
+            for item in page.objects:
+                body = {**item, "kind": kind, "apiVersion": api_version(kind)}
+                listed.add(key_of(kind, body))
+                if cache.put(kind, body):
+                    concern(kind, body)
+            version = page.version
+        for place in {key.namespace for key in cache.retain(kind, listed, namespace, version)}:
+            self._concern_all(place)
 
     def _concern_all(self, namespace: str) -> None:
         """Something went unseen: everybody in its namespace looks again."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,33 +86,28 @@ class Cache:
             metadata = {**known["metadata"], "deletionTimestamp": now}
             self._kinds[key.kind][key] = {**known, "metadata": metadata}
 
-    def replace(
-        self, kind: str, listing: Iterable[Object], namespace: str | None = None, version: int | None = None
+    def retain(
+        self, kind: str, listed: Container[Key], namespace: str | None = None, version: int | None = None
     ) -> set[Key]:
-        """Make a full listing the truth of its version; returns the keys that changed or went.
+        """Forget what a full listing does not name; returns what went.
 
         Args:
             kind: of all objects listed.
-            listing: the objects.
+            listed: their keys; the objects themselves were `put`.
             namespace: where it was taken, None = everywhere.
             version: of the listing itself; what is newer than it stays. None = newer than everything.
         """
-        objects = self._kinds[kind]
-        listed = {key: body for body in listing if not self._is_buried(key := key_of(kind, body), body)}
-        changed = {key for key, body in listed.items() if _differs(objects.get(key), body)}
         gone = {
             key
-            for key, known in objects.items()
+            for key, known in self._kinds[kind].items()
             if namespace in (None, key.namespace)
             and key not in listed
             and (version is None or _version(known) <= version)
         }
-        for key in changed:
-            self._keep(key, listed[key])
         for key in gone:
             self._drop(key)
         self._forget_deletions(kind, namespace, version)
-        return changed | gone
+        return gone
 
     def _keep(self, key: Key, body: Object) -> None:
         objects = self._kinds[key.kind]
@@ -164,10 +159,6 @@ def _shared(value: Any) -> Any:
 
 def _uid(body: Object) -> str:
     return str(body["metadata"].get("uid") or "")
-
-
-def _differs(known: Object | None, body: Object) -> bool:
-    return known is None or _version(body) > _version(known) or _uid(known) != _uid(body)
 
 
 def _version(body: Object) -> int:

@@ -6,6 +6,14 @@ from typing import Any
 from evalfleet.cache import Cache, Key, key_of
 
 
+def take(
+    cache: Cache, kind: str, bodies: list[dict[str, Any]], namespace: str | None = None, version: int | None = None
+) -> set[Key]:
+    """Make a listing the cache's truth; what it changed or ended."""
+    changed = {key_of(kind, body) for body in bodies if cache.put(kind, body)}
+    return changed | cache.retain(kind, {key_of(kind, body) for body in bodies}, namespace, version)
+
+
 def pod(name: str, version: int, uid: str = "u") -> dict[str, Any]:
     return {"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": str(version)}}
 
@@ -22,7 +30,7 @@ def test_a_listing_finds_what_was_deleted_unseen() -> None:
     for name in ("a", "b", "c"):
         cache.put("Pod", pod(name, 1))
     cache.put("Job", pod("a", 1))
-    changed = cache.replace("Pod", [pod("a", 1), pod("b", 2), pod("d", 3)])
+    changed = take(cache, "Pod", [pod("a", 1), pod("b", 2), pod("d", 3)])
     assert changed == {Key("Pod", "n", name) for name in ("b", "c", "d")}
     assert {key_of("Pod", body) for body in cache.of_kind("Pod")} == {Key("Pod", "n", name) for name in ("a", "b", "d")}
     assert cache.get(Key("Job", "n", "a")) is not None
@@ -51,11 +59,11 @@ def test_a_listing_that_is_older_than_an_answer_takes_nothing_away_and_brings_no
     listing, version = [pod("old", 1), pod("gone", 2)], 5  # taken now, arrives later
     cache.put("Job", pod("made", 6, uid="made"))
     cache.remove("Job", pod("gone", 7))
-    assert cache.replace("Job", listing, version=version) == set()
+    assert take(cache, "Job", listing, version=version) == set()
     assert {body["metadata"]["name"] for body in cache.of_kind("Job")} == {"old", "made"}
     assert not cache.put("Job", pod("gone", 3))
     assert cache.put("Job", pod("gone", 8, uid="another"))
-    assert cache.replace("Job", [], version=9) == {Key("Job", "n", name) for name in ("old", "made", "gone")}
+    assert take(cache, "Job", [], version=9) == {Key("Job", "n", name) for name in ("old", "made", "gone")}
 
 
 def test_the_event_of_the_version_that_we_delete_does_not_make_it_live_again() -> None:
@@ -77,7 +85,7 @@ def test_what_nobody_reads_is_not_kept() -> None:
     body = pod("a", 1)
     cache.put("Pod", {"metadata": {**body["metadata"], "managedFields": [{"manager": "somebody"}]}})
     assert cache.get(Key("Pod", "n", "a")) == body
-    cache.replace("Pod", [{"metadata": {**pod("a", 2)["metadata"], "managedFields": []}}])
+    take(cache, "Pod", [{"metadata": {**pod("a", 2)["metadata"], "managedFields": []}}])
     assert cache.get(Key("Pod", "n", "a")) == pod("a", 2)
 
 
@@ -108,5 +116,5 @@ def test_objects_are_found_by_their_index_through_every_change() -> None:
     cache.put("Pod", painted("a", 4, "blue"))
     assert (names("red"), names("blue")) == (["b"], ["a"])
     cache.remove("Pod", painted("b", 5, "red"))
-    cache.replace("Pod", [painted("d", 6, "blue")], namespace="n", version=7)
+    take(cache, "Pod", [painted("d", 6, "blue")], namespace="n", version=7)
     assert (names("red"), names("blue")) == ([], ["d"])

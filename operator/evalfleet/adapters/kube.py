@@ -28,6 +28,8 @@ _TIMEOUT_SECONDS = 30
 _RECONNECT_SECONDS = 0.2
 _WATCH_SECONDS = 240
 _POLL_SECONDS = 0.05
+_PAGE_OBJECTS = 250
+"""As many objects of a kind are in memory twice, as text and parsed."""
 
 
 class KubeError(RuntimeError):
@@ -40,9 +42,10 @@ class KubeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Listed:
-    """The complete state at the start of a watch: what is not in it does not exist."""
+    """A listing, or a page of one, as of a resource version; without pages: what is not in it does not exist."""
 
     objects: list[Object]
+    version: int
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,22 @@ class Kube:
         """Read one object or list."""
         return await self._call("GET", path, query=query)
 
+    async def pages(self, path: str, **query: str) -> AsyncIterator[Listed]:
+        """All objects of a path as of one moment, a page at a time.
+
+        Raises:
+            KubeError: with status 410 when reading them took longer than the API server remembers; begin again.
+        """
+        token = ""
+        while True:
+            more = {"continue": token} if token else {}
+            listing = await self.get(path, limit=str(_PAGE_OBJECTS), **query, **more)
+            metadata = listing["metadata"]
+            yield Listed(listing.get("items") or [], int(metadata["resourceVersion"]))
+            token = metadata.get("continue") or ""
+            if not token:
+                return
+
     async def create(self, path: str, body: Object) -> Object:
         """Create an object."""
         return await self._call("POST", path, body=body)
@@ -145,8 +164,8 @@ class Kube:
         while True:
             try:
                 listing = await self.get(path, **query)
-                yield Listed(listing.get("items") or [])
                 version = listing["metadata"]["resourceVersion"]
+                yield Listed(listing.get("items") or [], int(version))
                 async for change in self._follow(path, {**query, "resourceVersion": version}):
                     yield change
             except (*UNREACHABLE, KubeError) as error:
