@@ -18,6 +18,7 @@ from evalfleet.events import EventRecorder
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.mergepatch import merge_patched
 from evalfleet.observe import Memory, Observer
+from evalfleet.ownership import NameTakenError, require_same_owner
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.terminal import held, stamp
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict
@@ -138,7 +139,7 @@ class Controller:
         try:
             await self._apply(step.actions)
         except KubeError as error:
-            if error.status in REFUSED:
+            if _is_refusal(error):
                 await self._write_status(key, world, _refusal(step.conditions, error), step.status)
             raise
         await self._write_status(key, world, step.conditions, step.status)
@@ -165,7 +166,7 @@ class Controller:
         outcome = replace(outcome, verdicts=_told_refusals(outcome.verdicts, without_worker))
         self._remember(key, world, outcome)
         await self._write_policy_status(key, lambda before, at: policy_status(world, before, at, outcome))
-        unexpected = next((refusal for refusal in refused.values() if refusal.status not in REFUSED), None)
+        unexpected = next((refusal for refusal in refused.values() if not _is_refusal(refusal)), None)
         if unexpected is not None:
             raise unexpected
         if outcome.verdicts or ledger.open:
@@ -253,6 +254,7 @@ class Controller:
             if error.status != 409:
                 raise
             created = await self.kube.get(object_path(key))
+            require_same_owner(body, created)
         created.setdefault("kind", kind)
         labels = body["metadata"].get("labels") or {}
         if labels.get(LABEL_ROLE) == "work":
@@ -320,6 +322,11 @@ class Controller:
             self.telemetry.status_writes.inc()
             self._written[key] = time.monotonic()
             self.cache.put("ScalingPolicy", patched)
+
+
+def _is_refusal(error: KubeError) -> bool:
+    """Whether the API server refuses the object as it is: a failed call alone says nothing about it."""
+    return not error.passes if isinstance(error, NameTakenError) else error.status in REFUSED
 
 
 def _refusal(stated: tuple[Condition, ...], error: KubeError) -> tuple[Condition, ...]:

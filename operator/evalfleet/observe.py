@@ -22,6 +22,7 @@ from evalfleet.manifests import (
     Identity,
 )
 from evalfleet.nodes import LostNodes, without_machine
+from evalfleet.ownership import controller_of
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
 from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, WorkerView, World
 from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
@@ -268,9 +269,8 @@ def _pods_of(job: Object, pods: Iterable[Object]) -> list[Object]:
 
 
 def _owner(body: Object) -> str:
-    """Uid of the controlling owner. Labels can be anybody's; who owns an object is kept by the API server."""
-    owners = body["metadata"].get("ownerReferences") or []
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+    """Uid of the controlling owner."""
+    return str(controller_of(body).get("uid") or "")
 
 
 def _labels(body: Object) -> Mapping[str, str]:

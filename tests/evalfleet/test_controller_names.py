@@ -1,0 +1,68 @@
+"""Children that have the name already: those of a deleted EvaluationJob of the same name, and those of strangers."""
+
+from typing import Any
+
+import pytest
+from operator_worlds import manifest
+from small_api_server import SmallServer, small_server
+
+from evalfleet.cache import Key
+from evalfleet.conditions import find
+from evalfleet.controller import Controller
+from evalfleet.settings import Settings
+from evalfleet.telemetry import Telemetry
+from evalfleet_scaling.fleet import decide_fleet
+
+JOBS = "/apis/evalfleet.io/v1alpha1/namespaces/ns/evaluationjobs"
+CONFIG_MAPS = "/api/v1/namespaces/ns/configmaps"
+KEY = Key("EvaluationJob", "ns", "job")
+
+
+def leftover(owner: str, kind: str = "EvaluationJob") -> dict[str, Any]:
+    """The ConfigMap of an earlier object."""
+    reference = {"apiVersion": "evalfleet.io/v1alpha1", "kind": kind, "name": "job", "uid": owner, "controller": True}
+    return {
+        "metadata": {"name": "job-run", "namespace": "ns", "ownerReferences": [reference]},
+        "data": {"spec.json": "old"},
+    }
+
+
+def state(server: SmallServer, kind: str) -> tuple[str, str]:
+    found = find(server.objects[f"{JOBS}/job"]["status"]["conditions"], kind) or {}
+    return str(found.get("status")), str(found.get("message"))
+
+
+async def test_a_job_created_again_waits_for_the_children_of_its_predecessor_to_go() -> None:
+    async with small_server() as (server, kube):
+        controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
+        server.put(CONFIG_MAPS, leftover("the predecessor"))
+        controller.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        with pytest.raises(RuntimeError, match="predecessor"):
+            await controller._reconcile(KEY)
+        assert "/apis/batch/v1/namespaces/ns/jobs/job-plan" not in server.objects  # it would read the old spec
+        del server.objects[f"{CONFIG_MAPS}/job-run"]
+        await controller._reconcile(KEY)
+        assert server.objects[f"{CONFIG_MAPS}/job-run"]["data"]["spec.json"] != "old"
+        assert "/apis/batch/v1/namespaces/ns/jobs/job-plan" in server.objects
+
+
+@pytest.mark.parametrize("stranger", [leftover("a release", "HelmRelease"), {"metadata": {"name": "job-run"}}])
+async def test_a_strangers_object_under_a_childs_name_stalls_the_job_and_is_named(stranger: dict[str, Any]) -> None:
+    async with small_server() as (server, kube):
+        controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
+        server.put(CONFIG_MAPS, stranger)
+        controller.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        with pytest.raises(RuntimeError, match="job-run"):
+            await controller._reconcile(KEY)
+        assert state(server, "Stalled")[0] == "True"
+        assert "ConfigMap ns/job-run" in state(server, "Stalled")[1]
+
+
+async def test_its_own_child_that_the_cache_does_not_know_yet_is_adopted() -> None:
+    async with small_server() as (server, kube):
+        controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
+        job = server.put(JOBS, manifest())
+        server.put(CONFIG_MAPS, leftover(job["metadata"]["uid"]))
+        controller.deliver("EvaluationJob", "ADDED", job)
+        await controller._reconcile(KEY)
+        assert state(server, "Stalled")[0] == "None"
