@@ -185,7 +185,7 @@ class Controller:
         self, key: Key, policy: ScalingPolicy | None, worlds: Mapping[str, JobWorld], now: datetime
     ) -> SpendLedger:
         """The policy's spend ledger up to now, written before anything is decided on it."""
-        before = await self.spend.read(key)
+        before = await self.spend.read(key, now.timestamp())
         pods = self.observer.paid_pods(key.namespace, worlds, policy, before.open)
         ledger = account(before, pods, self.observer.runs(key.namespace), now)
         await self.spend.keep(key, ledger, now.timestamp())

@@ -10,11 +10,11 @@ import pytest
 from cluster_client import Client
 
 from evalfleet.adapters.kube import Kube, KubeError
-from evalfleet.adapters.spend import SAVE_SECONDS, SpendBook
+from evalfleet.adapters.spend import LOOK_SECONDS, SAVE_SECONDS, SpendBook
 from evalfleet.cache import Key
 from evalfleet.localcluster import LocalCluster
 from evalfleet_scaling.spend import SpendLedger, WorkerStarted, close_worker, open_worker, settle
-from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document
+from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -86,7 +86,7 @@ def place(shared_cluster: LocalCluster, cluster_client: Client, namespace: str) 
 def test_nothing_is_written_before_money_flows_and_workers_that_come_and_go_are_written_at_once(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first = book()
-        assert await first.read(POLICY) == SpendLedger()
+        assert await first.read(POLICY, T0) == SpendLedger()
         await first.keep(POLICY, SpendLedger(), T0)
         assert place.written() is None
         await first.keep(POLICY, running("a"), T0)
@@ -94,7 +94,7 @@ def test_nothing_is_written_before_money_flows_and_workers_that_come_and_go_are_
         ended = close_worker(running("a"), "a", T0 + 20)
         await first.keep(POLICY, ended, T0 + 21)
         assert place.ledger() == ended
-        assert await book().read(POLICY) == ended
+        assert await book().read(POLICY, T0) == ended
 
     place.do(work)
 
@@ -102,11 +102,11 @@ def test_nothing_is_written_before_money_flows_and_workers_that_come_and_go_are_
 def test_while_money_flows_it_is_written_once_in_a_while_and_read_from_memory(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first = book()
-        await first.read(POLICY)
+        await first.read(POLICY, T0)
         await first.keep(POLICY, running("a"), T0)
         soon = settle(running("a"), T0 + SAVE_SECONDS - 1)
         await first.keep(POLICY, soon, T0 + SAVE_SECONDS - 1)
-        assert (place.ledger().runs, await first.read(POLICY)) == ({}, soon)
+        assert (place.ledger().runs, await first.read(POLICY, T0)) == ({}, soon)
         later = settle(soon, T0 + SAVE_SECONDS)
         await first.keep(POLICY, later, T0 + SAVE_SECONDS)
         assert place.ledger() == later
@@ -117,14 +117,14 @@ def test_while_money_flows_it_is_written_once_in_a_while_and_read_from_memory(pl
 def test_a_write_that_somebody_else_overtook_is_refused_and_what_they_wrote_is_read(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         old, new = book(), book()
-        await old.read(POLICY)
+        await old.read(POLICY, T0)
         await old.keep(POLICY, running("a"), T0)
-        taken_over = settle(await new.read(POLICY), T0 + 30)
+        taken_over = settle(await new.read(POLICY, T0), T0 + 30)
         await new.keep(POLICY, close_worker(taken_over, "a", T0 + 40), T0 + 41)
         with pytest.raises(KubeError) as refused:
             await old.keep(POLICY, running("a", "b"), T0 + 42)
         assert refused.value.status == 409
-        assert await old.read(POLICY) == place.ledger() == close_worker(taken_over, "a", T0 + 40)
+        assert await old.read(POLICY, T0) == place.ledger() == close_worker(taken_over, "a", T0 + 40)
 
     place.do(work)
 
@@ -132,12 +132,12 @@ def test_a_write_that_somebody_else_overtook_is_refused_and_what_they_wrote_is_r
 def test_two_first_writers_do_not_overwrite_each_other(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first, second = book(), book()
-        await first.read(POLICY)
-        await second.read(POLICY)
+        await first.read(POLICY, T0)
+        await second.read(POLICY, T0)
         await first.keep(POLICY, running("a"), T0)
         with pytest.raises(KubeError):
             await second.keep(POLICY, running("b"), T0)
-        assert set((await second.read(POLICY)).open) == {"a"}
+        assert set((await second.read(POLICY, T0)).open) == {"a"}
 
     place.do(work)
 
@@ -145,13 +145,13 @@ def test_two_first_writers_do_not_overwrite_each_other(place: Place) -> None:
 def test_a_label_that_somebody_sets_costs_one_repeated_pass_and_no_money(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first = book()
-        await first.read(POLICY)
+        await first.read(POLICY, T0)
         await first.keep(POLICY, running("a"), T0)
         place.label()
         ended = close_worker(running("a"), "a", T0 + 20)
         with pytest.raises(KubeError):
             await first.keep(POLICY, ended, T0 + 21)
-        again = close_worker(await first.read(POLICY), "a", T0 + 20)
+        again = close_worker(await first.read(POLICY, T0), "a", T0 + 20)
         await first.keep(POLICY, again, T0 + 22)
         assert place.ledger() == ended
         found = place.written()
@@ -179,23 +179,69 @@ def test_a_damaged_ledger_is_said_and_left_as_it_is(place: Place, data: dict[str
         first = book()
         for _ in range(2):
             with pytest.raises(LedgerUnreadableError, match=NAME):
-                await first.read(POLICY)
+                await first.read(POLICY, T0)
 
     place.do(work)
     assert place.written() == before
 
 
+def test_a_ledger_damaged_while_the_operator_only_watches_is_noticed_soon_and_left_as_it_is(place: Place) -> None:
+    async def work(book: Callable[[], SpendBook]) -> None:
+        first = book()
+        await first.read(POLICY, T0)
+        await first.keep(POLICY, running("a"), T0)
+        place.write("nonsense")
+        before = place.written()
+        assert await first.read(POLICY, T0 + LOOK_SECONDS - 1) == running("a")
+        for later in (0, 1):
+            with pytest.raises(LedgerUnreadableError, match=NAME):
+                await first.read(POLICY, T0 + LOOK_SECONDS + later)
+        assert place.written() == before
+
+    place.do(work)
+
+
+def test_a_ledger_that_somebody_mends_is_believed_soon_and_one_of_ours_is_not_read_anew(place: Place) -> None:
+    async def work(book: Callable[[], SpendBook]) -> None:
+        first = book()
+        await first.read(POLICY, T0)
+        await first.keep(POLICY, running("a"), T0)
+        unsaved = settle(running("a"), T0 + 5)
+        await first.keep(POLICY, unsaved, T0 + 5)
+        assert await first.read(POLICY, T0 + LOOK_SECONDS) == unsaved
+        mended = close_worker(running("a"), "a", T0 + 20)
+        place.write(json.dumps(ledger_to_document(mended)))
+        assert await first.read(POLICY, T0 + 2 * LOOK_SECONDS) == mended
+
+    place.do(work)
+
+
+def test_a_ledger_deleted_while_the_operator_only_watches_is_no_money_forgotten(place: Place) -> None:
+    async def work(book: Callable[[], SpendBook]) -> None:
+        first = book()
+        await first.read(POLICY, T0)
+        spent = settle(running("a"), T0 + 5)
+        await first.keep(POLICY, spent, T0 + 5)
+        place.delete()
+        assert await first.read(POLICY, T0 + 5 + LOOK_SECONDS) == spent
+        ended = close_worker(spent, "a", T0 + 20)
+        await first.keep(POLICY, ended, T0 + 21)
+        assert place.ledger() == ended
+
+    place.do(work)
+
+
 def test_a_ledger_damaged_while_the_operator_runs_is_noticed_at_the_next_write_and_left_as_it_is(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first = book()
-        await first.read(POLICY)
+        await first.read(POLICY, T0)
         await first.keep(POLICY, running("a"), T0)
         place.write("nonsense")
         before = place.written()
         with pytest.raises(KubeError):
             await first.keep(POLICY, running("a", "b"), T0 + 1)
         with pytest.raises(LedgerUnreadableError):
-            await first.read(POLICY)
+            await first.read(POLICY, T0)
         assert place.written() == before
 
     place.do(work)
@@ -204,14 +250,14 @@ def test_a_ledger_damaged_while_the_operator_runs_is_noticed_at_the_next_write_a
 def test_a_deleted_ledger_is_written_again_and_nothing_spent_is_forgotten(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first = book()
-        await first.read(POLICY)
+        await first.read(POLICY, T0)
         spent = settle(running("a"), T0 + 50)
         await first.keep(POLICY, spent, T0 + 50)
         place.delete()
         ended = close_worker(spent, "a", T0 + 60)
         with pytest.raises(KubeError):
             await first.keep(POLICY, ended, T0 + 61)
-        assert await first.read(POLICY) == spent
+        assert await first.read(POLICY, T0) == spent
         await first.keep(POLICY, ended, T0 + 62)
         assert place.ledger() == ended
 
@@ -221,8 +267,8 @@ def test_a_deleted_ledger_is_written_again_and_nothing_spent_is_forgotten(place:
 def test_a_policy_of_another_namespace_has_a_ledger_of_its_own(place: Place) -> None:
     async def work(book: Callable[[], SpendBook]) -> None:
         first, other = book(), Key("ScalingPolicy", "other", "default")
-        await first.read(POLICY)
+        await first.read(POLICY, T0)
         await first.keep(POLICY, running("a"), T0)
-        assert await first.read(other) == SpendLedger()
+        assert await first.read(other, T0) == SpendLedger()
 
     place.do(work)

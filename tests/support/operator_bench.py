@@ -18,7 +18,7 @@ from typing import Any
 from cluster_client import Client
 
 from evalfleet.conditions import find, status_of
-from evalfleet.localcluster import LocalCluster
+from evalfleet.localcluster import LocalCluster, launcher
 
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ class OperatorProcess:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; returns at once."""
+        """Start it; returns at once. It dies with this process, however that ends."""
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("operator", "scaling", "worker")),
@@ -51,7 +51,8 @@ class OperatorProcess:
             **self.environment,
         }
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "evalfleet.cli.main", "operator"]
+            guarded = [sys.executable, launcher.__file__, "exec", str(os.getpid()), "--"]
+            command = [*guarded, sys.executable, "-m", "evalfleet.cli.main", "operator"]
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def end(self, number: int = signal.SIGTERM) -> int:

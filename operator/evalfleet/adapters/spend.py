@@ -1,6 +1,7 @@
 """Spend ledgers in ConfigMaps of the operator's namespace, one per ScalingPolicy; the leader is their only writer."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,10 @@ from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_
 
 SAVE_SECONDS = 60.0
 """Longest time between two writes while money flows: what an operator's crash leaves to be settled again."""
+LOOK_SECONDS = 10.0
+"""Time after which the stored ledger is looked at again: an edit of it is noticed, though nothing is to be written."""
 DOCUMENT = "ledger.json"
+CONFLICT, GONE = 409, 404
 
 
 @dataclass(slots=True)
@@ -20,25 +24,28 @@ class _Page:
     body: dict[str, Any] | None
     """The ConfigMap as last read or written; None before it exists."""
     saved_seconds: float
+    looked_seconds: float
 
 
 class SpendBook:
-    """The ledgers of all policies, read once and then kept."""
+    """The ledgers of all policies: read once, then kept, and read again when somebody else has written one."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
         self._kube = kube
         self._namespace = namespace
         self._pages: dict[Key, _Page] = {}
 
-    async def read(self, policy: Key) -> SpendLedger:
+    async def read(self, policy: Key, now_seconds: float) -> SpendLedger:
         """The ledger of a policy.
 
         Raises:
             LedgerUnreadableError: the stored ledger is damaged; it is never replaced by an empty one.
         """
         page = self._pages.get(policy)
+        if page is not None and now_seconds - page.looked_seconds >= LOOK_SECONDS:
+            page = await self._looked_at(policy, page, now_seconds)
         if page is None:
-            page = self._pages[policy] = await self._load(policy)
+            page = self._pages[policy] = self._opened(policy, await self._fetch(policy), now_seconds)
         return page.ledger
 
     async def keep(self, policy: Key, ledger: SpendLedger, now_seconds: float) -> None:
@@ -48,19 +55,35 @@ class SpendBook:
         due = bool(ledger.open) and now_seconds - page.saved_seconds >= SAVE_SECONDS
         if structural or due:
             await self._save(policy, page, ledger)
-            page.saved_seconds = now_seconds
+            page.saved_seconds = page.looked_seconds = now_seconds
         page.ledger = ledger
 
-    async def _load(self, policy: Key) -> _Page:
+    async def _looked_at(self, policy: Key, page: _Page, now_seconds: float) -> _Page | None:
+        """The page if nobody else has written the ledger; one that was deleted is written again when it is due."""
+        stored = await self._fetch(policy)
+        if stored is None:
+            page.body = None
+        elif _version(stored) != _version(page.body):
+            del self._pages[policy]
+            return None
+        page.looked_seconds = now_seconds
+        return page
+
+    async def _fetch(self, policy: Key) -> dict[str, Any] | None:
+        """The stored ConfigMap, None when there is none."""
         try:
-            body = await self._kube.get(f"{self._path()}/{_name(policy)}")
+            return await self._kube.get(f"{self._path()}/{_name(policy)}")
         except KubeError as error:
-            if error.status == 404:
-                return _Page(SpendLedger(), None, float("-inf"))
+            if error.status == GONE:
+                return None
             raise
+
+    def _opened(self, policy: Key, stored: dict[str, Any] | None, now_seconds: float) -> _Page:
+        if stored is None:
+            return _Page(SpendLedger(), None, float("-inf"), now_seconds)
         try:
-            document = json.loads((body.get("data") or {})[DOCUMENT])
-            return _Page(ledger_from_document(document), body, float("-inf"))
+            document = json.loads((stored.get("data") or {})[DOCUMENT])
+            return _Page(ledger_from_document(document), stored, float("-inf"), now_seconds)
         except (KeyError, ValueError, AttributeError, LedgerUnreadableError) as error:
             name = f"ConfigMap {self._namespace}/{_name(policy)}"
             advice = f"mend its {DOCUMENT}, or delete it to begin at nothing spent"
@@ -81,14 +104,18 @@ class SpendBook:
                 body = {**page.body, "data": data}
                 page.body = await self._kube.replace(f"{self._path()}/{_name(policy)}", body)
         except KubeError as error:
-            if error.status == 409:
+            if error.status == CONFLICT:
                 del self._pages[policy]
-            elif error.status == 404:
+            elif error.status == GONE:
                 page.body = None
             raise
 
     def _path(self) -> str:
         return f"/api/v1/namespaces/{self._namespace}/configmaps"
+
+
+def _version(body: Mapping[str, Any] | None) -> str:
+    return str(body["metadata"]["resourceVersion"]) if body is not None else ""
 
 
 def _name(policy: Key) -> str:
