@@ -101,6 +101,15 @@ def test_a_slower_worker_than_planned_means_more_work_left() -> None:
     assert core.work_left_gpu_seconds == pytest.approx(500 * 1.05)
 
 
+def test_a_job_larger_than_the_calendar_is_refused_in_words_and_alone() -> None:
+    plan = {"units": 9_007_199_254_740_991, "gpuSeconds": 9_007_199_254_740_991, "requests": 1}
+    endless = world(planned(status={**planned()["status"], "plan": plan}), sla={"completionSeconds": 180})
+    found = outcome(endless, world(planned(), maxWorkers=1), by=SPOT_AND_STEADY)
+    assert (found.verdicts["uid-1"].admitted, found.verdicts["uid-1"].reason) == (False, "DeadlineInfeasible")
+    assert "no deadline is feasible" in found.verdicts["uid-1"].message
+    assert found.verdicts["uid-2"].admitted
+
+
 def test_an_absurd_job_is_refused_alone() -> None:
     absurd = world(planned(status={**planned()["status"], "plan": {"units": 10, "gpuSeconds": float("nan")}}))
     found = outcome(absurd, world(planned(), maxWorkers=1))

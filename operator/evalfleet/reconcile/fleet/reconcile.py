@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from evalfleet.manifests import worker_job
 from evalfleet.reconcile.children import Phase
@@ -66,17 +66,10 @@ def reconcile(world: World, decide: Decide) -> Outcome:
 def _verdict(member: JobDecision) -> FleetVerdict:
     message = member.message
     if not member.admitted and member.earliest_feasible_deadline_seconds is not None:
-        message += f": {_advice(member.earliest_feasible_deadline_seconds)}"
+        earliest = datetime.fromtimestamp(member.earliest_feasible_deadline_seconds, UTC)
+        named = stamp(earliest + timedelta(seconds=FINISH_SECONDS + EDIT_SECONDS))
+        message += f": set sla.deadlineTime to {named} or later (that leaves five minutes for the edit)"
     return FleetVerdict(member.admitted, member.desired_workers, member.reason, message, member.best_effort)
-
-
-def _advice(earliest_seconds: float) -> str:
-    """The deadline to set, where there is one in the calendar."""
-    try:
-        earliest = datetime.fromtimestamp(earliest_seconds + FINISH_SECONDS + EDIT_SECONDS, UTC)
-    except (OverflowError, ValueError, OSError):
-        return "no deadline of this calendar is late enough; raise maxWorkers of an on-demand pool"
-    return f"set sla.deadlineTime to {stamp(earliest)} or later (that leaves five minutes for the edit)"
 
 
 def _failed_launches(world: World, question: Question) -> frozenset[str]:
