@@ -17,7 +17,7 @@ from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.mergepatch import merge_patched
-from evalfleet.observe import Memory, Observer
+from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.ownership import NameTakenError, require_same_owner
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.terminal import held, stamp
@@ -57,7 +57,7 @@ class Controller:
         self.kube = kube
         self.settings = settings
         self.telemetry = telemetry
-        self.cache = Cache()
+        self.cache = Cache(INDICES)
         self.memory = Memory()
         self.observer = Observer(self.cache, self.memory, settings)
         # One pass of a policy decides for all its jobs: it does not wait behind the passes of every one of them.
@@ -89,10 +89,9 @@ class Controller:
                 if self.observer.policy_key(job) == key_of(kind, body):
                     self.queue.add(key_of("EvaluationJob", job))
         else:
-            run = (body["metadata"].get("labels") or {}).get(LABEL_RUN)
-            for job in self.cache.of_kind("EvaluationJob", namespace):
-                if job["metadata"]["uid"] == run:
-                    self.concern("EvaluationJob", job)
+            owner = self.observer.evaluation_job(namespace, str((body["metadata"].get("labels") or {}).get(LABEL_RUN)))
+            if owner is not None:
+                self.concern("EvaluationJob", owner)
 
     # The loop
 
@@ -210,8 +209,9 @@ class Controller:
             money = job_money(ledger, run, unit)
             if money is not None:
                 self.memory.money[run] = money
-        for body in self.cache.of_kind("EvaluationJob", key.namespace) if ended else ():
-            if body["metadata"]["uid"] in ended:
+        for run in ended:
+            body = self.observer.evaluation_job(key.namespace, run)
+            if body is not None:
                 self.queue.add(key_of("EvaluationJob", body))
 
     def _told(self, uid: str, verdict: FleetVerdict | None) -> bool:
@@ -258,10 +258,14 @@ class Controller:
         created.setdefault("kind", kind)
         labels = body["metadata"].get("labels") or {}
         if labels.get(LABEL_ROLE) == "work":
-            uid, slot, generation = labels[LABEL_RUN], int(labels[LABEL_SLOT]), int(key.name.rsplit("-", 1)[-1])
-            self.memory.generations[uid, slot] = max(generation, self.memory.generations.get((uid, slot), 0))
+            slot, generation = int(labels[LABEL_SLOT]), int(key.name.rsplit("-", 1)[-1])
+            known = self.memory.generations.setdefault(labels[LABEL_RUN], {})
+            known[slot] = max(generation, known.get(slot, 0))
             self.telemetry.worker_starts.labels(labels.get(LABEL_POOL, "")).inc()
         self.cache.put(kind, created)
+        job = self.observer.evaluation_job(key.namespace, str(labels.get(LABEL_RUN)))
+        if job is not None:
+            self.queue.add(key_of("EvaluationJob", job))
 
     async def _delete(self, action: Delete) -> None:
         key = Key(action.kind, action.namespace, action.name)
@@ -287,7 +291,8 @@ class Controller:
         self.telemetry.status_writes.inc()
         self._written[key] = time.monotonic()
         self.cache.put("EvaluationJob", patched)
-        self.queue.add(self.observer.policy_key(patched))
+        if _without_progress(before) != _without_progress(after):  # its echo is no news: what it changes is seen here
+            self.concern("EvaluationJob", patched)
         await self._post_changes(patched, before.get("conditions") or [], stated)
 
     def _worth_writing(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

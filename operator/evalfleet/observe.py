@@ -1,7 +1,6 @@
 """From cached objects to the worlds that reconciliation looks at. Pure reading, no decisions."""
 
-from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -24,16 +23,22 @@ from evalfleet.manifests import (
 from evalfleet.nodes import LostNodes, without_machine
 from evalfleet.ownership import controller_of
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
+from evalfleet.reconcile.evaluationjob.counts import UID_DIGITS
+from evalfleet.reconcile.evaluationjob.recollection import recollected
 from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, WorkerView, World
 from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
 from evalfleet.reconcile.fleet.seen import PoolsSeen
 from evalfleet.reconcile.fleet.spend import PaidPod, paid_pod
+from evalfleet.resources import CHILDREN
 from evalfleet.settings import Settings
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress
 
 Object = Mapping[str, Any]
 DEFAULT_POLICY = "default"
+MOST_DIGITS = 9
+PRICES_END = Decimal(10) ** 9
+"""Beyond every price that the API takes."""
 
 
 @dataclass
@@ -43,8 +48,9 @@ class Memory:
     Attributes:
         progress: newest progress by pod uid.
         verdicts: the Fleet's words by EvaluationJob uid.
-        generations: highest generation created, by (EvaluationJob uid, slot).
+        generations: highest generation created, by EvaluationJob uid and slot.
         preempted: pods seen taken away, by EvaluationJob uid.
+        worker_jobs: worker Jobs seen, also those that are gone, by EvaluationJob uid.
         lost_nodes: nodes that have vanished.
         money: cost by EvaluationJob uid.
         etas: when it will be done, by EvaluationJob uid.
@@ -53,8 +59,9 @@ class Memory:
 
     progress: dict[str, Progress] = field(default_factory=dict)
     verdicts: dict[str, FleetVerdict] = field(default_factory=dict)
-    generations: dict[tuple[str, int], int] = field(default_factory=dict)
+    generations: dict[str, dict[int, int]] = field(default_factory=dict)
     preempted: dict[str, set[str]] = field(default_factory=dict)
+    worker_jobs: dict[str, set[str]] = field(default_factory=dict)
     lost_nodes: LostNodes = field(default_factory=LostNodes)
     money: dict[str, Money] = field(default_factory=dict)
     etas: dict[str, Eta] = field(default_factory=dict)
@@ -77,24 +84,20 @@ class Observer:
         body = self.cache.get(key)
         if body is None:
             return None
-        uid = str(body["metadata"]["uid"])
-        jobs = [item for item in self.cache.of_kind("Job", key.namespace) if _owner(item) == uid]
-        pods = [item for item in self.cache.of_kind("Pod", key.namespace) if _labels(item).get(LABEL_RUN) == uid]
-        return self._world(body, jobs, pods, now)
+        return self._world(body, now)
 
     def policy_worlds(self, policy: Key, now: datetime) -> dict[str, World]:
         """The worlds of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
-        jobs, pods = defaultdict(list), defaultdict(list)
-        for item in self.cache.of_kind("Job", policy.namespace):
-            jobs[_owner(item)].append(item)
-        for item in self.cache.of_kind("Pod", policy.namespace):
-            pods[_labels(item).get(LABEL_RUN, "")].append(item)
         worlds = {}
         for body in self.cache.of_kind("EvaluationJob", policy.namespace):
             uid = str(body["metadata"]["uid"])
-            if self.policy_key(body) == policy and not self._is_history(body, bool(jobs[uid] or pods[uid])):
-                worlds[uid] = self._world(body, jobs[uid], pods[uid], now)
+            if self.policy_key(body) == policy and not self._is_history(body):
+                worlds[uid] = self._world(body, now)
         return worlds
+
+    def evaluation_job(self, namespace: str, uid: str) -> Object | None:
+        """The EvaluationJob with a uid, None when it is gone."""
+        return next(self.cache.indexed("EvaluationJob", namespace, uid), None)
 
     def runs(self, namespace: str) -> frozenset[str]:
         """Uids of all EvaluationJobs of a namespace."""
@@ -107,42 +110,49 @@ class Observer:
         remembered: tuple[dict[str, Any], ...] = (
             self.specs,
             memory.verdicts,
+            memory.generations,
             memory.preempted,
+            memory.worker_jobs,
             memory.money,
             memory.etas,
         )
         for members in remembered:
             for uid in members.keys() - alive:
                 del members[uid]
-        memory.generations = {key: value for key, value in memory.generations.items() if key[0] in alive}
 
-    def _is_history(self, body: Object, has_children: bool) -> bool:
+    def _is_history(self, body: Object) -> bool:
         """Whether an EvaluationJob has ended, has no children, and its last worker is paid."""
+        namespace, uid = str(body["metadata"]["namespace"]), str(body["metadata"]["uid"])
         conditions = (body.get("status") or {}).get("conditions") or []
-        money = self.memory.money.get(str(body["metadata"]["uid"]))
+        money = self.memory.money.get(uid)
         paid = money is None or money.per_hour == 0
-        return not has_children and paid and status_of(conditions, "Succeeded") in ("True", "False")
+        if not paid or status_of(conditions, "Succeeded") not in ("True", "False"):
+            return False
+        return not any(True for kind in CHILDREN for _ in self.cache.indexed(kind, namespace, uid))
 
-    def _world(self, body: Object, jobs: list[Object], pods: list[Object], now: datetime) -> World:
+    def _world(self, body: Object, now: datetime) -> World:
         key = key_of("EvaluationJob", body)
         job, problem = self._spec(body)
         policy_name = (body.get("spec") or {}).get("policyName")
         policy, policy_problem = self.policy(key.namespace, policy_name or DEFAULT_POLICY)
         uid = str(body["metadata"]["uid"])
-        pods = [without_machine(pod, self.memory.lost_nodes) for pod in pods]
+        jobs = list(self.cache.indexed("Job", key.namespace, uid))
+        found = self.cache.indexed("Pod", key.namespace, uid)
+        pods = [without_machine(pod, self.memory.lost_nodes) for pod in found]
         finish, attempt = _finish(jobs, pods)
-        preempted = self.memory.preempted.setdefault(uid, set())
-        preempted.update(str(pod["metadata"]["uid"]) for pod in pods if _role(pod) == "work" and is_disrupted(pod))
-        workers = tuple(self._worker(item, pods) for item in jobs if _role(item) == "work")
+        created = datetime.fromisoformat(str(body["metadata"]["creationTimestamp"]))
+        status = recollected(body.get("status") or {}, created, now)
+        workers = tuple(self._worker(item, pods) for item in jobs if _is_worker(item))
+        self.memory.worker_jobs.setdefault(uid, set()).update(worker.uid for worker in workers)
         return World(
             now=now,
             job=job,
             problem=problem,
             identity=Identity(key.namespace, key.name, uid),
             generation=int(body["metadata"].get("generation") or 0),
-            created=datetime.fromisoformat(str(body["metadata"]["creationTimestamp"])),
+            created=created,
             deleting=bool(body["metadata"].get("deletionTimestamp")),
-            status=body.get("status") or {},
+            status=status,
             policy=policy,
             policy_missing=bool(policy_name) and policy is None and not policy_problem,
             plan=_plan(jobs, pods),
@@ -155,10 +165,19 @@ class Observer:
             eta=self.memory.etas.get(uid),
             policy_problem=policy_problem,
             extra={
-                "preemptions": len(preempted),
-                "generations": {s: g for (owner, s), g in self.memory.generations.items() if owner == uid},
+                "preempted": self._preempted(uid, pods, status),
+                "generations": dict(self.memory.generations.get(uid, {})),
             },
         )
+
+    def _preempted(self, uid: str, pods: list[Object], status: Object) -> frozenset[str]:
+        """Worker pods taken away, also those that went since; not those that went and are counted in the status."""
+        ours, own_jobs = self.memory.preempted.setdefault(uid, set()), self.memory.worker_jobs[uid]
+        present = {str(pod["metadata"]["uid"]): pod for pod in pods if _owner(pod) in own_jobs}
+        counted = set((status.get("workers") or {}).get("preempted") or ())
+        ours.difference_update([pod for pod in ours if pod not in present and pod[:UID_DIGITS] in counted])
+        ours.update(pod_uid for pod_uid, pod in present.items() if is_disrupted(pod))
+        return frozenset(ours)
 
     def _spec(self, body: Object) -> tuple[EvaluationJob | None, str]:
         """The parsed object of this generation, or the problem with it."""
@@ -185,12 +204,14 @@ class Observer:
         """The worker pods that a policy pays for, each at the price it was started at.
 
         Those of its jobs, and those whose bill is open though their EvaluationJob was deleted: they run until they end.
+        Whose a pod is says its owner; labels and prices are anybody's to write.
         """
         on_demand = on_demand_price(node_pools(policy))
         found = []
         for pod in self.cache.of_kind("Pod", namespace):
-            run, price = _labels(pod).get(LABEL_RUN, ""), _price(pod)
-            ours = run in jobs or str(pod["metadata"]["uid"]) in open_uids
+            run, price = _run(pod), _price(pod)
+            own_jobs = self.memory.worker_jobs.get(run, ()) if run in jobs else ()
+            ours = _owner(pod) in own_jobs or str(pod["metadata"]["uid"]) in open_uids
             if _role(pod) == "work" and ours and price is not None:
                 found.append(paid_pod(pod, run, _labels(pod).get(LABEL_POOL, ""), (price, on_demand)))
         return found
@@ -201,15 +222,14 @@ class Observer:
         return Key("ScalingPolicy", str(body["metadata"]["namespace"]), str(name))
 
     def _worker(self, job: Object, pods: Iterable[Object]) -> WorkerView:
-        name = str(job["metadata"]["name"])
         child = child_of({**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}, _pods_of(job, pods))
         uid = str(child.pod["metadata"]["uid"]) if child.pod is not None else ""
         labels = _labels(job)
         return WorkerView(
             child=child,
             pool=labels.get(LABEL_POOL, ""),
-            slot=int(labels.get(LABEL_SLOT, "0")),
-            generation=int(name.rsplit("-", 1)[-1]),
+            slot=int(labels[LABEL_SLOT]),
+            generation=int(_number(job)),
             capacity_type=labels.get(LABEL_CAPACITY_TYPE, ""),
             price_per_hour=(job["metadata"].get("annotations") or {}).get(ANNOTATION_PRICE, "0"),
             created=datetime.fromisoformat(str(job["metadata"]["creationTimestamp"])),
@@ -220,13 +240,22 @@ class Observer:
         )
 
 
+def _is_worker(job: Object) -> bool:
+    """Whether a Job under our ownership is a worker of ours: whoever may create Jobs may name us as their owner."""
+    return _role(job) == "work" and _is_number(_labels(job).get(LABEL_SLOT, "")) and _is_number(_number(job))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+
+
 def _price(pod: Object) -> Decimal | None:
     """Price of a worker pod; None for one that we did not make, whatever its labels say."""
     try:
         price = Decimal((pod["metadata"].get("annotations") or {})[ANNOTATION_PRICE])
     except (KeyError, InvalidOperation):
         return None
-    return price if price.is_finite() and price >= 0 else None
+    return price if price.is_finite() and 0 <= price < PRICES_END else None
 
 
 def _parsed(body: Object) -> tuple[EvaluationJob | None, str]:
@@ -253,7 +282,8 @@ def _plan(jobs: Iterable[Object], pods: Iterable[Object]) -> Any:
 
 
 def _finish(jobs: Iterable[Object], pods: Iterable[Object]) -> tuple[Any, int]:
-    finishes = sorted((item for item in jobs if _role(item) == "finish"), key=_attempt)
+    ours = (item for item in jobs if _role(item) == "finish" and _is_number(_number(item)))
+    finishes = sorted(ours, key=_attempt)
     if not finishes:
         return MISSING, 0
     newest = finishes[-1]
@@ -261,7 +291,12 @@ def _finish(jobs: Iterable[Object], pods: Iterable[Object]) -> tuple[Any, int]:
 
 
 def _attempt(job: Object) -> int:
-    return int(str(job["metadata"]["name"]).rsplit("-", 1)[-1])
+    return int(_number(job))
+
+
+def _number(job: Object) -> str:
+    """What its name ends with: attempt or generation."""
+    return str(job["metadata"]["name"]).rsplit("-", 1)[-1]
 
 
 def _pods_of(job: Object, pods: Iterable[Object]) -> list[Object]:
@@ -275,6 +310,18 @@ def _owner(body: Object) -> str:
 
 def _labels(body: Object) -> Mapping[str, str]:
     return body["metadata"].get("labels") or {}
+
+
+def _run(body: Object) -> str:
+    return _labels(body).get(LABEL_RUN, "")
+
+
+INDICES: Mapping[str, Callable[[Object], str]] = {
+    "EvaluationJob": lambda body: str(body["metadata"]["uid"]),
+    "Job": _owner,
+    "Pod": _run,
+}
+"""By which everything is found by the uid of its EvaluationJob."""
 
 
 def _role(body: Object) -> str:

@@ -12,7 +12,7 @@ from operator_worlds import NOW, policy, pool
 
 from evalfleet.cache import Cache
 from evalfleet.manifests import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
-from evalfleet.observe import Memory, Observer
+from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.reconcile.evaluationjob.terminal import stamp
 from evalfleet.reconcile.fleet.spend import LOST_AFTER_SECONDS, account, job_money, paid_pod
 from evalfleet.settings import Settings
@@ -47,7 +47,8 @@ def pod(
         state = {"terminated": {"exitCode": 0, "finishedAt": stamp(after(ended))}}
         status |= {"phase": "Succeeded", "containerStatuses": [{"name": "worker", "state": state}]}
     labels = {LABEL_RUN: run, LABEL_ROLE: "work", LABEL_POOL: "spot"}
-    metadata = {"name": f"p-{uid}", "namespace": "ns", "uid": uid, "labels": labels}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "w", "uid": f"worker of {run}", "controller": True}
+    metadata = {"name": f"p-{uid}", "namespace": "ns", "uid": uid, "labels": labels, "ownerReferences": [owner]}
     return {"metadata": {**metadata, "annotations": {ANNOTATION_PRICE: price}}, "status": status}
 
 
@@ -124,10 +125,10 @@ def test_the_money_of_a_job_is_what_it_cost_and_what_its_present_workers_cost() 
 
 
 def observer(*pods: Object) -> Observer:
-    cache = Cache()
+    cache = Cache(INDICES)
     for body in pods:
         cache.put("Pod", body)
-    return Observer(cache, Memory(), Settings())
+    return Observer(cache, Memory(worker_jobs={RUN: {f"worker of {RUN}"}}), Settings())
 
 
 def prices(seen: Observer, runs: Iterable[str] = (RUN,), open_uids: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
@@ -140,7 +141,7 @@ def test_a_worker_keeps_the_price_it_was_started_at_whatever_the_policy_says_now
     assert prices(observer(pod("a", price="1.25"))) == {"a": ("1.25", "5.00")}
 
 
-@pytest.mark.parametrize("price", ["free", "NaN", "-1", "Infinity"])
+@pytest.mark.parametrize("price", ["free", "NaN", "-1", "Infinity", "1e999999"])
 def test_a_pod_with_an_absurd_price_harms_no_other(price: str) -> None:
     assert prices(observer(pod("a", price=price), pod("b"))) == {"b": ("1", "5.00")}
 
@@ -148,6 +149,13 @@ def test_a_pod_with_an_absurd_price_harms_no_other(price: str) -> None:
 def test_pods_of_a_deleted_job_are_paid_as_long_as_their_bill_is_open_and_those_of_others_never() -> None:
     seen = observer(pod("a", run="gone"), pod("b", run="of another policy"))
     assert prices(seen, open_uids=["a"]) == {"a": ("1", "5.00")}
+
+
+def test_a_pod_of_a_stranger_is_not_paid_though_it_has_our_labels_and_a_price() -> None:
+    forged, alone = pod("a", price="999999999"), pod("b", price="999999999")
+    forged["metadata"]["ownerReferences"][0]["uid"] = "a Job of somebody else"
+    del alone["metadata"]["ownerReferences"]
+    assert prices(observer(forged, alone, pod("c"))) == {"c": ("1", "5.00")}
 
 
 LIVES = st.lists(

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
 from operator_worlds import NOW, condition, manifest, policy_manifest
 
 from evalfleet.cache import Cache, Key
-from evalfleet.observe import Memory, Observer
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict
+from evalfleet.observe import INDICES, Memory, Observer
+from evalfleet.reconcile.evaluationjob.counts import count_preemptions
+from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
 from evalfleet.settings import Settings
 
 POLICY = Key("ScalingPolicy", "ns", "default")
@@ -19,7 +21,7 @@ def stored(name: str, generation: int = 1, version: int = 1, **spec: Any) -> dic
 
 
 def observer(*bodies: dict[str, Any]) -> Observer:
-    cache = Cache()
+    cache = Cache(INDICES)
     for body in bodies:
         cache.put(str(body["kind"]), body)
     return Observer(cache, Memory(), Settings())
@@ -79,13 +81,71 @@ def test_a_policy_that_cannot_be_read_is_said_and_not_replaced_by_the_defaults()
     assert "strategy" in world.policy_problem
 
 
+def child(kind: str, name: str, owner: str, run: str, slot: str = "0", **status: Any) -> dict[str, Any]:
+    """A worker Job or pod that names a controlling owner."""
+    labels = {"evalfleet.io/role": "work", "evalfleet.io/run": run, "evalfleet.io/slot": slot}
+    reference = {"kind": "x", "name": "x", "uid": owner, "controller": True}
+    metadata = {"name": name, "namespace": "ns", "uid": f"{kind}-{name}", "labels": labels, "resourceVersion": "3"}
+    metadata |= {"creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [reference]}
+    return {"kind": kind, "metadata": metadata, "spec": {"containers": []}, "status": status}
+
+
+def job_world(seen: Observer, name: str = "a") -> World:
+    world = seen.job_world(Key("EvaluationJob", "ns", name), NOW)
+    assert world is not None
+    return world
+
+
+def test_jobs_with_our_labels_are_workers_only_of_their_owner_and_only_with_a_name_that_we_give() -> None:
+    real = child("Job", "a-w0-1", "uid-a", "uid-a")
+    forged = [
+        child("Job", "a-w1-1", "somebody else", "uid-a"),
+        child("Job", "a-w1-x", "uid-a", "uid-a"),
+        child("Job", "a-w2-1", "uid-a", "uid-a", slot="first"),
+        child("Job", "a-w3-1", "uid-a", "uid-a", slot="9" * 60),
+    ]
+    assert [w.child.name for w in job_world(observer(stored("a"), real, *forged)).workers] == ["a-w0-1"]
+
+
+def test_a_pod_taken_away_counts_once_over_restarts_and_one_of_a_stranger_never() -> None:
+    taken = {"phase": "Failed", "conditions": [condition("DisruptionTarget")]}
+    worker, pod = child("Job", "a-w0-1", "uid-a", "uid-a"), child("Pod", "one", "Job-a-w0-1", "uid-a", **taken)
+    stranger = child("Pod", "two", "somebody else", "uid-a", **taken)
+
+    def count(seen: Observer, **workers: Any) -> tuple[int, list[str]]:
+        seen.cache.put("EvaluationJob", {**stored("a", version=9), "status": {"workers": workers}})
+        return count_preemptions(job_world(seen))
+
+    seen = observer(stored("a"), worker, pod, stranger)
+    total, counted = count(seen)
+    assert (total, len(counted)) == (1, 1)
+    restarted = observer(worker, pod)
+    assert count(restarted, preemptions=7, preempted=counted) == (7, counted)
+    assert count(observer(worker, pod), preemptions=7) == (8, counted)
+    restarted = observer(worker, pod)
+    count(restarted, preemptions=1, preempted=counted)
+    restarted.cache.remove("Pod", pod)
+    assert count_preemptions(job_world(restarted)) == (1, [])
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-01-01T00:00:00+99:99", ""])
+def test_a_moment_of_the_status_that_cannot_be_is_the_creation(moment: str) -> None:
+    conditions = [{**condition("Suspended"), "lastTransitionTime": moment}, condition("Planned")]
+    status = {"conditions": conditions, "startTime": moment, "completionTime": moment, "plan": {"units": 3}}
+    world = job_world(observer({**stored("a"), "status": status}))
+    created = "2026-01-01T00:00:00Z"
+    assert [c["lastTransitionTime"] for c in world.status["conditions"]] == [created, created]
+    assert (world.status["startTime"] or created, world.status["completionTime"] or created) == (created, created)
+    assert world.status["plan"] == {"units": 3}
+
+
 def test_what_is_remembered_of_a_job_goes_with_it() -> None:
     seen = observer(stored("a"), stored("b"))
     for name in "ab":
         seen.job_world(Key("EvaluationJob", "ns", name), NOW)
         seen.memory.verdicts[f"uid-{name}"] = FleetVerdict(True, 1, "Running", "1 spot worker")
-        seen.memory.generations[f"uid-{name}", 0] = 4
+        seen.memory.generations[f"uid-{name}"] = {0: 4}
     seen.cache.remove("EvaluationJob", stored("b"))
     seen.forget_others()
     assert set(seen.memory.verdicts) == set(seen.specs) == {"uid-a"}
-    assert seen.memory.generations == {("uid-a", 0): 4}
+    assert seen.memory.generations == {"uid-a": {0: 4}}
