@@ -13,6 +13,8 @@ from evalfleet.manifests import MANAGED
 Deliver = Callable[[str, str | None, Mapping[str, Any]], None]
 """Called with kind, event type (None = part of a listing) and object, in the loop it was given with."""
 
+OWN = {"EvaluationJob": (GROUP, VERSION, "evaluationjobs"), "ScalingPolicy": (GROUP, VERSION, "scalingpolicies")}
+CHILDREN = {"Job": ("batch", "v1", "jobs"), "Pod": ("", "v1", "pods")}
 INACTIVITY_SECONDS = 70
 WATCH_SECONDS = 240
 
@@ -62,14 +64,8 @@ class Watcher:
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
-        for kind, selector in (
-            ("EvaluationJob", (GROUP, VERSION, "evaluationjobs")),
-            ("ScalingPolicy", (GROUP, VERSION, "scalingpolicies")),
-            ("Job", ("batch", "v1", "jobs")),
-            ("Pod", ("", "v1", "pods")),
-        ):
-            labels = {} if selector[0] == GROUP else {"labels": dict(MANAGED)}
-            kopf.on.event(*selector, registry=registry, id=f"watch-{kind}", **labels)(self._handler(kind))
+        for kind, resource in {**OWN, **CHILDREN}.items():
+            kopf.on.event(*resource, registry=registry, id=f"watch-{kind}")(self._handler(kind))
         return registry
 
     def _handler(self, kind: str) -> Callable[..., Any]:
@@ -90,5 +86,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + 10
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
+    # At the server: `labels=` of a handler would fetch every pod of the cluster first and look at its labels here.
+    for resource in CHILDREN.values():
+        settings.watching.label_selectors[resource] = ",".join(f"{name}={value}" for name, value in MANAGED.items())
     settings.process.ultimate_exiting_timeout = None
     return settings

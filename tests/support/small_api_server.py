@@ -30,12 +30,16 @@ class SmallServer:
         calls: method and path with query, in their order.
         headers: of each call.
         refuse: answers in place of the server's own.
+        events: what every watch is told.
+        over: set when the server ends.
     """
 
     objects: dict[str, Object] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     refuse: Refuse = lambda *_: None
+    events: list[Object] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _versions: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -56,8 +60,19 @@ class SmallServer:
         refused = self.refuse(request.method, request.path_qs, body)
         if refused is not None:
             return refused
+        if "watch" in request.query:
+            return await self._watch(request)
         handle = {"GET": self._get, "POST": self._create, "PATCH": self._patch, "PUT": self._patch}
         return handle.get(request.method, self._delete)(request, body)
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        """A stream of `events`, held open until the server ends."""
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for event in self.events:
+            await stream.write(json.dumps(event).encode() + b"\n")
+        await self.over.wait()
+        return stream
 
     def _get(self, request: web.Request, _: Object) -> web.Response:
         if request.path in self.objects:
@@ -128,5 +143,6 @@ async def small_server() -> AsyncIterator[tuple[SmallServer, Kube]]:
     try:
         yield server, kube
     finally:
+        server.over.set()
         await kube.close()
         await runner.cleanup()
