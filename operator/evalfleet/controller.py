@@ -30,7 +30,7 @@ from evalfleet.reconcile.fleet.spend import account, job_money
 from evalfleet.reconcile.fleet.status import policy_status, refused_status
 from evalfleet.reconcile.fleet.world import World as FleetWorld
 from evalfleet.reconcile.steps import Action, Create, Delete
-from evalfleet.resources import collection_path, object_path
+from evalfleet.resources import WATCHED, collection_path, object_path
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
 from evalfleet.workqueue import WorkQueue
@@ -262,7 +262,9 @@ class Controller:
             known = self.memory.generations.setdefault(labels[LABEL_RUN], {})
             known[slot] = max(generation, known.get(slot, 0))
             self.telemetry.worker_starts.labels(labels.get(LABEL_POOL, "")).inc()
-        self.cache.put(kind, created)
+        # What is not watched is not kept; what was there already is no news: a refused job would never come to rest.
+        if kind not in WATCHED or not self.cache.put(kind, created):
+            return
         job = self.observer.evaluation_job(key.namespace, str(labels.get(LABEL_RUN)))
         if job is not None:
             self.queue.add(key_of("EvaluationJob", job))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from operator_worlds import manifest
-from small_api_server import SmallServer, small_server
+from small_api_server import SmallServer, error, small_server
 
 from evalfleet.cache import Key
 from evalfleet.conditions import find
@@ -14,6 +14,7 @@ from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 
 JOBS = "/apis/evalfleet.io/v1alpha1/namespaces/ns/evaluationjobs"
+BATCH_JOBS = "/apis/batch/v1/namespaces/ns/jobs"
 CONFIG_MAPS = "/api/v1/namespaces/ns/configmaps"
 KEY = Key("EvaluationJob", "ns", "job")
 
@@ -66,3 +67,19 @@ async def test_its_own_child_that_the_cache_does_not_know_yet_is_adopted() -> No
         controller.deliver("EvaluationJob", "ADDED", job)
         await controller._reconcile(KEY)
         assert state(server, "Stalled")[0] == "None"
+
+
+async def test_a_job_whose_child_is_refused_rests_until_it_is_tried_again() -> None:
+    async with small_server() as (server, kube):
+        controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
+        server.refuse = lambda method, path, _: error(422, "no") if (method, path) == ("POST", BATCH_JOBS) else None
+        controller.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="422"):
+                await controller._reconcile(KEY)
+        assert f"{CONFIG_MAPS}/job-run" in server.objects
+        while len(controller.queue):
+            controller.queue.done(await controller.queue.get())
+        with pytest.raises(RuntimeError, match="422"):
+            await controller._reconcile(KEY)
+        assert not len(controller.queue)
