@@ -13,7 +13,7 @@ from evalfleet import __version__
 from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
 from evalfleet.adapters.lease import KubeLease
 from evalfleet.cache import Key, key_of
-from evalfleet.controller import Controller
+from evalfleet.controller import Controller, always
 from evalfleet.handlers import Watcher
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.leader import Elector, LeaseTiming
@@ -33,8 +33,8 @@ LEASE_NAME = "evalfleet-operator"
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=evalfleet"
 RELEASE_SECONDS = 3.0
 """Giving the lease back is a courtesy: an API server that hangs must not keep a process that has lost it."""
-FIRST_SYNC_SECONDS = 8.0
-"""Below the renew deadline: the lease is not renewed meanwhile."""
+FIRST_SYNC_SECONDS = 60.0
+"""How long the first listing is tried before a fresh process, or the standby, has a go at it."""
 
 
 class Operator:
@@ -44,9 +44,10 @@ class Operator:
         self.kube = kube
         self.settings = settings
         self.telemetry = Telemetry(__version__)
-        self.controller = Controller(kube, settings, self.telemetry, decide_fleet)
         self.leading = not settings.leader_election
         self._elector = self._candidate() if settings.leader_election else None
+        holds = self._elector.holds if self._elector is not None else always
+        self.controller = Controller(kube, settings, self.telemetry, decide_fleet, holds)
         self._watcher: Watcher | None = None
         self._listed_at: float | None = None
         self._stop = asyncio.Event()
@@ -90,29 +91,43 @@ class Operator:
         )
 
     async def _lead(self, elector: Elector | None) -> int:
+        """Serve while the Lease is held, from the first listing on: a large one takes longer than a Lease lasts."""
+        ends = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._serve())]
+        if elector is not None:
+            ends.append(asyncio.create_task(elector.hold()))
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in ends:
+            task.cancel()
+        # Calls under way end before the Lease is given back: two leaders at once would write one status.
+        _, serving, *_ = await asyncio.gather(*ends, return_exceptions=True)
+        if ends[0] in done:
+            return 0
+        cause = serving if isinstance(serving, Exception) else None
+        log.error("ending so that a fresh process starts: %s", cause or "the Lease is lost", exc_info=cause)
+        return 1
+
+    async def _serve(self) -> None:
+        """List, watch and reconcile; none of it ever ends but by an error."""
         watcher = Watcher(self.settings.watch_namespaces, asyncio.get_running_loop(), self.controller.deliver)
         self._watcher = watcher
         await self._first_sync()
         watcher.start()
-        tasks = [asyncio.create_task(self.controller.work()) for _ in range(QUEUE_WORKERS)]
-        tasks += [asyncio.create_task(self._resync_for_ever()), asyncio.create_task(self._pull_for_ever())]
         lost = self.controller.memory.lost_nodes
-        tasks.append(asyncio.create_task(follow_nodes(self.kube, lost, self._concern_nodes)))
-        ends = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._watch_the_watcher(watcher))]
-        if elector is not None:
-            ends.append(asyncio.create_task(elector.hold()))
-        done, _ = await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        stopped = ends[0] in done
-        if not stopped:
-            log.error("leadership or watches are lost: %s", watcher.error or "ending so that a fresh process starts")
-        for task in (*tasks, *ends):
-            task.cancel()
-        await asyncio.to_thread(watcher.stop)
-        return 0 if stopped else 1
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(QUEUE_WORKERS):
+                    group.create_task(self.controller.work())
+                group.create_task(self._resync_for_ever())
+                group.create_task(self._pull_for_ever())
+                group.create_task(follow_nodes(self.kube, lost, self._concern_nodes))
+                group.create_task(self._watch_the_watcher(watcher))
+        finally:
+            await asyncio.to_thread(watcher.stop)
 
     async def _watch_the_watcher(self, watcher: Watcher) -> None:
         while watcher.alive:
             await asyncio.sleep(1.0)
+        raise RuntimeError(f"the watches have ended: {watcher.error!r}")
 
     async def _resync_for_ever(self) -> None:
         while True:

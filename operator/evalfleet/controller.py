@@ -44,16 +44,29 @@ FLEET_TICK_SECONDS = 1.0
 PROGRESS_WRITE_SECONDS = 10.0
 PROBLEM_SECONDS = 30.0
 REFUSED_SECONDS = 5.0
+CONFLICT = 409
 StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
 """From the status as read and the generation to the new status."""
 REFUSED = frozenset({400, 403, 422})
 """Answers that mean: this object as it is, not: the API server has a bad moment."""
 
 
+def always() -> bool:
+    """Without leader election nobody else acts."""
+    return True
+
+
 class Controller:
     """Reconciles keys: EvaluationJobs one by one, ScalingPolicies with all their jobs together."""
 
-    def __init__(self, kube: Kube, settings: Settings, telemetry: Telemetry, decide_fleet: Decide) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        settings: Settings,
+        telemetry: Telemetry,
+        decide_fleet: Decide,
+        holds: Callable[[], bool] = always,
+    ) -> None:
         self.kube = kube
         self.settings = settings
         self.telemetry = telemetry
@@ -66,6 +79,7 @@ class Controller:
         self._started: dict[Key, float] = {}
         self.spend = SpendBook(kube, settings.namespace)
         self._decide_fleet = decide_fleet
+        self._holds = holds
         self._written: dict[Key, float] = {}
 
     # In: what the API server tells
@@ -123,6 +137,8 @@ class Controller:
         return max((time.monotonic() - started for started in self._started.values()), default=0.0)
 
     async def _reconcile(self, key: Key) -> None:
+        if not self._holds():
+            raise KubeError(CONFLICT, "the Lease was not renewed in time: another operator may lead")
         if key.kind == "EvaluationJob":
             await self._reconcile_job(key)
         else:

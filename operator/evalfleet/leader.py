@@ -46,6 +46,8 @@ class Elector:
     clock: Callable[[], float]
     answered_at: float | None = None
     """When the API server last answered, by `clock`."""
+    renewed_at: float = float("-inf")
+    """When the last successful write of the lease was sent, by `clock`."""
     _seen_record: tuple[str, str] = ("", "")
     _seen_at: float = 0.0
 
@@ -56,12 +58,14 @@ class Elector:
         log.info("leading as %s", self.identity)
 
     async def hold(self) -> None:
-        """Renew until it fails for `renew_deadline_seconds`; returning means that leadership is lost."""
-        renewed = self.clock()
-        while self.clock() - renewed < self.timing.renew_deadline_seconds:
+        """Renew until it fails for `renew_deadline_seconds`, or another holds it; returning means that it is lost."""
+        while self.holds() and self._seen_record[0] in ("", self.identity):
             await asyncio.sleep(self.timing.retry_seconds)
-            if await self._safely_try():
-                renewed = self.clock()
+            await self._safely_try()
+
+    def holds(self) -> bool:
+        """Whether nobody else can lead yet: also right after a pause of this process that no task noticed."""
+        return self.clock() - self.renewed_at < self.timing.renew_deadline_seconds
 
     async def release(self) -> None:
         """Give the lease back so that another candidate need not wait."""
@@ -71,12 +75,15 @@ class Elector:
             await self.api.write_lease({**lease, "spec": spec}, create=False)
 
     async def _safely_try(self) -> bool:
+        sent = self.clock()
         try:
             leads = await asyncio.wait_for(self._try(), self.timing.renew_deadline_seconds / 2)  # as client-go
         except (OSError, TimeoutError, RuntimeError) as error:
             log.warning("lease: %s", str(error) or type(error).__name__)
             return False
         self.answered_at = self.clock()
+        if leads:
+            self.renewed_at = sent
         return leads
 
     async def _try(self) -> bool:

@@ -1,5 +1,6 @@
 """Leader election between candidates that share nothing but the Lease; clocks are virtual."""
 
+import asyncio
 from typing import Any
 
 from evalfleet.leader import Elector, LeaseTiming
@@ -84,3 +85,28 @@ async def test_a_leader_that_cannot_renew_gives_up() -> None:
     await leader.acquire()
     lease.broken = True
     await leader.hold()
+
+
+async def test_a_leader_that_sees_another_holder_stops_at_once() -> None:
+    lease, clock = Lease(), Clock()
+    timing = LeaseTiming(lease_seconds=15, renew_deadline_seconds=1000, retry_seconds=0.01)
+    leader = Elector(lease, "evalfleet-operator", "first", timing, clock)
+    await leader.acquire()
+    clock.now = 100
+    second = candidate(lease, "second", clock)
+    await second._safely_try()
+    clock.now = 116
+    assert await second._safely_try()
+    await asyncio.wait_for(leader.hold(), 30)
+
+
+async def test_after_a_long_pause_the_leader_knows_that_its_lease_may_be_anothers() -> None:
+    lease, clock = Lease(), Clock()
+    timing = LeaseTiming(lease_seconds=15, renew_deadline_seconds=10, retry_seconds=0.01)
+    leader = Elector(lease, "evalfleet-operator", "first", timing, clock)
+    await leader.acquire()
+    assert leader.holds()
+    clock.now = 10.1  # a stopped process, or a first listing that took so long
+    lease.broken = True
+    assert not leader.holds()
+    await asyncio.wait_for(leader.hold(), 30)

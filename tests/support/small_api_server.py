@@ -31,6 +31,7 @@ class SmallServer:
         headers: of each call.
         refuse: answers in place of the server's own.
         events: what every watch is told.
+        slow: a path that is not answered before its event is set.
         over: set when the server ends.
     """
 
@@ -39,6 +40,7 @@ class SmallServer:
     headers: list[Mapping[str, str]] = field(default_factory=list)
     refuse: Refuse = lambda *_: None
     events: list[Object] = field(default_factory=list)
+    slow: tuple[str, asyncio.Event] = field(default_factory=lambda: ("", asyncio.Event()))
     over: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _versions: Any = field(default_factory=lambda: itertools.count(1))
@@ -57,6 +59,11 @@ class SmallServer:
         self.headers.append(dict(request.headers))
         text = await request.text()
         body = json.loads(text) if text else {}
+        if request.path == self.slow[0]:
+            await asyncio.wait(
+                {asyncio.create_task(event.wait()) for event in (self.slow[1], self.over)},
+                return_when="FIRST_COMPLETED",
+            )
         refused = self.refuse(request.method, request.path_qs, body)
         if refused is not None:
             return refused
