@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_worlds import NOW, disrupted_pod, planned, policy, pool, progress, worker, world
+from operator_worlds import NOW, condition, disrupted_pod, planned, policy, pool, progress, worker, world
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
@@ -159,6 +159,19 @@ def test_a_suspended_job_keeps_no_worker() -> None:
     found = outcome(world(planned(workers=(worker(0), worker(1))), suspend=True))
     assert stops(found) == ["job-w0-1", "job-w1-1"]
     assert starts(found) == []
+
+
+def test_a_job_that_its_policy_permits_no_more_keeps_no_worker_and_gets_none() -> None:
+    status = {**planned()["status"], "conditions": [condition("Planned"), condition("Accepted", "False")]}
+    job = world(planned(status=status, workers=(worker(slot=0),)), maxWorkers=3)
+    found = outcome(job)
+    assert (starts(found), stops(found)) == ([], ["job-w0-1"])
+
+
+def test_of_two_workers_of_one_slot_the_one_that_runs_stays() -> None:
+    twice = (worker(slot=0, generation=2), worker(slot=0, phase=Phase.WAITING, generation=1), worker(slot=1))
+    found = outcome(world(planned(workers=twice), maxWorkers=2))
+    assert (starts(found), stops(found)) == ([], ["job-w0-1"])
 
 
 def test_a_job_that_is_scored_loses_the_workers_that_still_run() -> None:

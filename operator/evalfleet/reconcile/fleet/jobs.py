@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from math import ceil
 
 from evalfleet import conditions as cond
@@ -30,9 +31,11 @@ RATE_MARGIN = 1.05
 
 
 def takes_part(job: JobWorld) -> bool:
-    """Whether the Fleet has to decide about this job now."""
+    """Whether the Fleet has to decide about this job now: not about one that its policy does not permit any more."""
     planned = job.is_true("Planned") and job.planned_units > 0
-    return job.job is not None and not job.deleting and not job.terminal and planned and not all_scored(job)
+    refused = cond.status_of(job.status.get("conditions") or [], "Accepted") == "False"
+    ended = job.deleting or job.terminal or refused
+    return job.job is not None and not ended and planned and not all_scored(job)
 
 
 def live_workers(job: JobWorld) -> list[WorkerView]:
@@ -42,6 +45,12 @@ def live_workers(job: JobWorld) -> list[WorkerView]:
         for worker in job.workers
         if not worker.deleting and worker.child.phase in (Phase.WAITING, Phase.RUNNING) and not worker.child.disrupted
     ]
+
+
+def surplus_workers(job: JobWorld) -> frozenset[str]:
+    """Names of live workers whose slot another one has: of two operators that led for a moment, each started one."""
+    ordered = sorted(live_workers(job), key=lambda w: (w.slot, w.child.phase is not Phase.RUNNING, w.generation))
+    return frozenset(other.child.name for one, other in pairwise(ordered) if one.slot == other.slot)
 
 
 def core_job(uid: str, job: JobWorld, spent: Decimal) -> Job:

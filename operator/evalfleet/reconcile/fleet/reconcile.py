@@ -11,7 +11,7 @@ from evalfleet.reconcile.evaluationjob.terminal import stamp
 from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
 from evalfleet.reconcile.fleet.eta import estimates
-from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS, live_workers, slowdown, takes_part
+from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS, live_workers, slowdown, surplus_workers, takes_part
 from evalfleet.reconcile.fleet.seen import PoolsSeen
 from evalfleet.reconcile.fleet.world import Question, World, ask
 from evalfleet.reconcile.steps import Action, Create, Delete
@@ -96,7 +96,7 @@ def _removals(job: JobWorld, member: JobDecision | None, lost: frozenset[str]) -
         and worker.child.name not in live
     }
     dropped = set(member.victims) if member is not None else set() if takes_part(job) else live
-    unwanted = gone | ((dropped | lost) & live)
+    unwanted = gone | surplus_workers(job) | ((dropped | lost) & live)
     return [Delete("Job", job.identity.namespace, name) for name in sorted(unwanted)]
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.jobs import core_job, core_worker, live_workers, takes_part
+from evalfleet.reconcile.fleet.jobs import core_job, core_worker, live_workers, surplus_workers, takes_part
 from evalfleet.reconcile.fleet.pools import core_limits, core_pool, node_pools, strategy
 from evalfleet.reconcile.fleet.seen import PoolsSeen, observations, see
 from evalfleet_scaling.errors import ScalingInputError
@@ -104,10 +104,12 @@ def _workers(
 ) -> tuple[Worker, ...]:
     """Live workers, one a slot; a spot worker whose launch failed holds no slot any more."""
     spot = {pool.name for pool in world.pools if pool.capacity_type == "Spot"}
-    distinct = {
-        (job.name, worker.slot): core_worker(job.name, worker, startups[worker.pool], world.now)
+    left_out = frozenset[str]().union(*(surplus_workers(world.jobs[job.name]) for job in jobs))
+    return tuple(
+        core_worker(job.name, worker, startups[worker.pool], world.now)
         for job in jobs
         for worker in live_workers(world.jobs[job.name])
-        if worker.pool in startups and not (worker.child.name in overdue and worker.pool in spot)
-    }
-    return tuple(distinct.values())
+        if worker.pool in startups
+        and worker.child.name not in left_out
+        and not (worker.child.name in overdue and worker.pool in spot)
+    )
