@@ -47,6 +47,8 @@ REFUSED_SECONDS = 5.0
 CONFLICT = 409
 StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
 """From the status as read and the generation to the new status."""
+OURS = frozenset({"EvaluationJob", "ScalingPolicy"})
+"""Kinds whose status nobody but this operator writes."""
 REFUSED = frozenset({400, 403, 422})
 """Answers that mean: this object as it is, not: the API server has a bad moment."""
 
@@ -87,9 +89,16 @@ class Controller:
     def deliver(self, kind: str, event_type: str | None, body: Mapping[str, Any]) -> None:
         """One watch event: keep it and queue what it concerns."""
         self.telemetry.watch_events.labels(kind).inc()
-        changed = self.cache.remove(kind, body) if event_type == "DELETED" else self.cache.put(kind, body)
-        if changed:
-            self.concern(kind, body)
+        key = key_of(kind, body)
+        before = self.cache.get(key)
+        if event_type == "DELETED":
+            if self.cache.remove(kind, body):
+                self.concern(kind, body)
+        elif self.cache.put(kind, body):
+            if kind not in OURS or before is None or _asked(before) != _asked(body):
+                self.concern(kind, body)
+            elif kind == "EvaluationJob":
+                self.queue.add(key)  # a status is our own word: whom else it concerns was told when it was written
 
     def concern(self, kind: str, body: Mapping[str, Any]) -> None:
         """Queue the EvaluationJob and the policy that an object belongs to."""
@@ -388,6 +397,11 @@ def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in c.items() if name != "message"} for c in status.get("conditions") or []
     ]
     return kept
+
+
+def _asked(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What people ask of an object, as far as the API server counts it."""
+    return tuple(body["metadata"].get(name) for name in ("uid", "generation", "deletionTimestamp"))
 
 
 def _words(key: Key) -> tuple[str, str, str]:
