@@ -28,7 +28,7 @@ class Standing(IntEnum):
     SUSPENDED = 4
     REFUSED = 5
     UNDECIDED = 6  # admission is asked again at the next decision
-    NO_POOL = 7  # no pool of the policy is allowed to it
+    NO_POOL = 7  # no pool of the policy that is allowed to it has room for a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,11 @@ def _standing(fleet: Fleet) -> IntArray:
     has_deadline = np.isfinite(jobs.left)
     hopeless = jobs.work > jobs.width * np.maximum(jobs.left, 0.0)  # even with every worker ready now
     allowed = jobs.allowed
-    steady = ~pools.is_spot
+    steady, room = ~pools.is_spot, pools.max_workers > 0
     no_guarantee = (
         np.zeros(len(jobs.work), dtype=np.bool_)
         if allowed is None
-        else ~(allowed & steady[None, :] & (pools.max_workers > 0)[None, :]).any(axis=1)
+        else ~(allowed & (steady & room)[None, :]).any(axis=1)
     )
     # A budget that wins and cannot pay for on-demand leaves nothing to promise a deadline with.
     price = float(pools.price[pools.fallback])
@@ -112,8 +112,8 @@ def _standing(fleet: Fleet) -> IntArray:
     kept = np.where(jobs.best_effort | hopeless | unpaid, Standing.BEST_EFFORT, Standing.GUARANTEED)
     new = np.where((jobs.run_anyway & no_guarantee) | unpaid, Standing.BEST_EFFORT, Standing.UNDECIDED)
     standing = np.where(has_deadline, np.where(jobs.was_admitted, kept, new), Standing.NO_DEADLINE)
-    if allowed is not None:
-        standing = np.where((allowed & (pools.max_workers > 0)[None, :]).any(axis=1), standing, Standing.NO_POOL)
+    has_pool = room.any() if allowed is None else (allowed & room[None, :]).any(axis=1)
+    standing = np.where(has_pool, standing, Standing.NO_POOL)
     standing = np.where(jobs.suspended, Standing.SUSPENDED, standing)
     return np.where(jobs.work <= 0, Standing.DONE, standing).astype(np.int64)
 

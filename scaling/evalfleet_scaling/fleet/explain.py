@@ -195,7 +195,8 @@ def _inactive_words(standing: Standing, left: float, earliest: float, short_of_m
             else f"the earliest feasible one is {duration(earliest)} from now"
         )
         reason = "BudgetTooSmall" if short_of_money else "DeadlineInfeasible"
-        return reason, f"{cause} cannot guarantee a deadline {duration(left)} from now; {when}"
+        asked = f"{duration(left)} from now" if left >= 0 else duration(left)
+        return reason, f"{cause} cannot guarantee a deadline {asked}; {when}"
     return _FIXED_WORDS[standing]
 
 
@@ -203,7 +204,10 @@ _FIXED_WORDS = {
     Standing.DONE: ("AllWorkDone", "no worker is needed: all work is done"),
     Standing.SUSPENDED: ("Suspended", "no worker: the job is suspended"),
     Standing.UNDECIDED: ("WaitingForAdmission", "many jobs ask at once; this one is examined at the next decision"),
-    Standing.NO_POOL: ("NoPoolAllowed", "no worker: the job may use none of the policy's pools"),
+    Standing.NO_POOL: (
+        "NoPoolAllowed",
+        "no worker: no pool that it may use has a place: see maxWorkers of the pools",
+    ),
 }
 
 
