@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from evalfleet import conditions as cond
 from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
 from evalfleet.adapters.spend import SpendBook
 from evalfleet.api.scalingpolicy import ScalingPolicy
@@ -16,7 +15,6 @@ from evalfleet.cache import Cache, Key, key_of
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
-from evalfleet.mergepatch import merge_patched
 from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.ownership import NameTakenError, require_same_owner
 from evalfleet.reconcile.evaluationjob.reconcile import decide
@@ -29,9 +27,10 @@ from evalfleet.reconcile.fleet.seen import PoolsSeen
 from evalfleet.reconcile.fleet.spend import account, job_money
 from evalfleet.reconcile.fleet.status import policy_status, refused_status
 from evalfleet.reconcile.fleet.world import World as FleetWorld
-from evalfleet.reconcile.steps import Action, Create, Delete
+from evalfleet.reconcile.steps import Action, Create, Delete, Step
 from evalfleet.resources import WATCHED, collection_path, object_path
 from evalfleet.settings import Settings
+from evalfleet.statuswriter import PROGRESS_WRITE_SECONDS, StatusWriter
 from evalfleet.telemetry import Telemetry
 from evalfleet.workqueue import WorkQueue
 from evalfleet_scaling.memory import FleetMemory
@@ -41,12 +40,9 @@ from evalfleet_scaling.spend_document import LedgerUnreadableError
 log = logging.getLogger(__name__)
 
 FLEET_TICK_SECONDS = 1.0
-PROGRESS_WRITE_SECONDS = 10.0
 PROBLEM_SECONDS = 30.0
 REFUSED_SECONDS = 5.0
 CONFLICT = 409
-StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
-"""From the status as read and the generation to the new status."""
 OURS = frozenset({"EvaluationJob", "ScalingPolicy"})
 """Kinds whose status nobody but this operator writes."""
 REFUSED = frozenset({400, 403, 422})
@@ -77,12 +73,11 @@ class Controller:
         self.observer = Observer(self.cache, self.memory, settings)
         # One pass of a policy decides for all its jobs: it does not wait behind the passes of every one of them.
         self.queue: WorkQueue[Key] = WorkQueue(urgent=lambda key: key.kind == "ScalingPolicy")
-        self.events = EventRecorder(kube, "evalfleet", settings.identity)
         self._started: dict[Key, float] = {}
         self.spend = SpendBook(kube, settings.namespace)
         self._decide_fleet = decide_fleet
         self._holds = holds
-        self._written: dict[Key, float] = {}
+        self._statuses = StatusWriter(kube, self.cache, telemetry, EventRecorder(kube, "evalfleet", settings.identity))
 
     # In: what the API server tells
 
@@ -154,21 +149,28 @@ class Controller:
             await self._reconcile_fleet(key)
 
     async def _reconcile_job(self, key: Key) -> None:
-        now = self.kube.clock.now()
-        world = self.observer.job_world(key, now)
-        if world is None:
-            self._written.pop(key, None)
+        body, world = self.cache.get(key), self.observer.job_world(key, self.kube.clock.now())
+        if body is None or world is None:
+            self._statuses.forget(key)
             return
         step = decide(world)
         try:
             await self._apply(step.actions)
         except KubeError as error:
             if _is_refusal(error):
-                await self._write_status(key, world, _refusal(step.conditions, error), step.status)
+                await self._write(key, body, world, replace(step, conditions=_refusal(step.conditions, error)))
             raise
-        await self._write_status(key, world, step.conditions, step.status)
+        await self._write(key, body, world, step)
         if step.requeue_seconds is not None:
             self.queue.add_after(key, step.requeue_seconds)
+
+    async def _write(self, key: Key, body: Mapping[str, Any], world: JobWorld, step: Step) -> None:
+        written = await self._statuses.write_job(body, world, step)
+        if written.held_back:
+            self.queue.add_after(key, PROGRESS_WRITE_SECONDS)
+        if written.body is not None and written.is_news:  # its echo is no news: what it changes is seen here
+            self.concern("EvaluationJob", written.body)
+        await self._statuses.tell(written)
 
     async def _reconcile_fleet(self, key: Key) -> None:
         now = self.kube.clock.now()
@@ -189,7 +191,7 @@ class Controller:
         without_worker = {uid: error for uid, error in refused.items() if uid in worlds and not worlds[uid].workers}
         outcome = replace(outcome, verdicts=_told_refusals(outcome.verdicts, without_worker))
         self._remember(key, world, outcome)
-        await self._write_policy_status(key, lambda before, at: policy_status(world, before, at, outcome))
+        await self._statuses.write_policy(key, lambda before, at: policy_status(world, before, at, outcome))
         unexpected = next((refusal for refusal in refused.values() if not _is_refusal(refusal)), None)
         if unexpected is not None:
             raise unexpected
@@ -202,7 +204,7 @@ class Controller:
         for uid, job in worlds.items():
             if uid not in self.memory.verdicts and self._told(uid, FleetVerdict(False, 0, reason, problem)):
                 self.queue.add(Key("EvaluationJob", job.identity.namespace, job.identity.name))
-        await self._write_policy_status(key, lambda before, at: refused_status(before, at, (reason, problem), now))
+        await self._statuses.write_policy(key, lambda before, at: refused_status(before, at, (reason, problem), now))
         self.queue.add_after(key, PROBLEM_SECONDS)
 
     async def _settle(
@@ -301,60 +303,6 @@ class Controller:
         if action.kind == "Job":
             self.telemetry.worker_stops.inc()
 
-    async def _write_status(
-        self, key: Key, world: JobWorld, stated: tuple[Condition, ...], members: Mapping[str, Any]
-    ) -> None:
-        before = dict(world.status)
-        if not stated and not members:
-            return
-        conditions = cond.merge(before.get("conditions") or [], stated, world.generation, stamp(world.now))
-        patch = {**members, "conditions": conditions}
-        after = merge_patched(before, patch)
-        if not self._worth_writing(key, before, after):
-            if before != after:
-                self.queue.add_after(key, PROGRESS_WRITE_SECONDS)
-            return
-        patched = await self.kube.patch(f"{object_path(key)}/status", {"status": patch})
-        self.telemetry.status_writes.inc()
-        self._written[key] = time.monotonic()
-        self.cache.put("EvaluationJob", patched)
-        if _without_progress(before) != _without_progress(after):  # its echo is no news: what it changes is seen here
-            self.concern("EvaluationJob", patched)
-        await self._post_changes(patched, before.get("conditions") or [], stated)
-
-    def _worth_writing(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-        """Changed conditions are written at once, bare progress at most every 10 s or 1 %."""
-        if before == after:
-            return False
-        if _without_progress(before) != _without_progress(after):
-            return True
-        percent = [(status.get("progress") or {}).get("percent") for status in (before, after)]
-        waited = time.monotonic() - self._written.get(key, float("-inf")) >= PROGRESS_WRITE_SECONDS
-        return percent[0] != percent[1] or waited
-
-    async def _post_changes(self, body: Any, before: list[Any], stated: tuple[Condition, ...]) -> None:
-        old = {str(c.get("type")): (c.get("status"), c.get("reason")) for c in before}
-        for condition in stated:
-            if condition.type in ("Ready", "Reconciling", "Stalled"):
-                continue  # summaries of the other conditions
-            if old.get(condition.type) != (condition.status, condition.reason):
-                bad = condition.type == "Failed" or (condition.type == "OnTime" and condition.status == "False")
-                await self.events.post(body, "Warning" if bad else "Normal", condition.reason, condition.message)
-
-    async def _write_policy_status(
-        self, key: Key, status_of: Callable[[Mapping[str, Any], int], dict[str, Any]]
-    ) -> None:
-        body = self.cache.get(key)
-        if body is None:
-            return
-        before = dict(body.get("status") or {})
-        after = status_of(before, int(body["metadata"].get("generation") or 0))
-        if self._worth_writing(key, before, after):
-            patched = await self.kube.patch(f"{object_path(key)}/status", {"status": after})
-            self.telemetry.status_writes.inc()
-            self._written[key] = time.monotonic()
-            self.cache.put("ScalingPolicy", patched)
-
 
 def _is_refusal(error: KubeError) -> bool:
     """Whether the API server refuses the object as it is: a failed call alone says nothing about it."""
@@ -388,15 +336,6 @@ def _run_of(action: Action) -> str:
     if isinstance(action, Delete):
         return action.name
     return str((action.body["metadata"].get("labels") or {}).get(LABEL_RUN, ""))
-
-
-def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a status whose change cannot wait."""
-    kept = {name: value for name, value in status.items() if name not in ("progress", "cost")}
-    kept["conditions"] = [
-        {name: value for name, value in c.items() if name != "message"} for c in status.get("conditions") or []
-    ]
-    return kept
 
 
 def _asked(body: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -37,6 +37,12 @@ class Telemetry:
             "evalfleet_watch_events", "Events received from the API server.", ["kind"], registry=self.registry
         )
         self.status_writes = Counter("evalfleet_status_writes", "Status patches written.", registry=self.registry)
+        self.condition_changes = Counter(
+            "evalfleet_condition_changes",
+            "Conditions of EvaluationJobs that changed.",
+            ["type", "status", "reason"],
+            registry=self.registry,
+        )
         self.leader = Gauge("evalfleet_leader", "1 while this process leads.", registry=self.registry)
         Gauge("evalfleet_build_info", "Version of the operator.", ["version"], registry=self.registry).labels(
             version

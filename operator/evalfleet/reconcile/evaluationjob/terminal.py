@@ -18,6 +18,7 @@ NEEDS_A_PERSON = frozenset(
         "LedgerUnreadable",
         "NoPoolAllowed",
         "ObjectRefused",
+        "StatusRefused",
     }
 )
 """Reasons that waiting alone is not expected to mend."""

@@ -1,0 +1,160 @@
+"""Statuses to the API server: at most one write a pass, at the version that was read, and words where it is refused."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evalfleet import conditions as cond
+from evalfleet.adapters.kube import Kube, KubeError
+from evalfleet.cache import Cache, Key, key_of
+from evalfleet.conditions import Condition
+from evalfleet.events import EventRecorder
+from evalfleet.mergepatch import merge_patched
+from evalfleet.reconcile.evaluationjob.terminal import held, stamp
+from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.steps import Step
+from evalfleet.resources import object_path
+from evalfleet.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+PROGRESS_WRITE_SECONDS = 10.0
+CONFLICT = 409
+UNREADABLE = frozenset({400, 413, 422})
+"""Answers that mean: this status as it is can never be written."""
+SUMMARIES = ("Ready", "Reconciling", "Stalled")
+"""Conditions that repeat the words of the others."""
+Object = Mapping[str, Any]
+StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
+"""From the status as read and the generation to the new status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a status.
+
+    Attributes:
+        body: the object after the write, None when nothing was written.
+        is_news: whether others than readers of its progress have to look at it.
+        changed: conditions with another status or reason than before, to be told.
+        held_back: whether progress waits for the next write.
+    """
+
+    body: dict[str, Any] | None = None
+    is_news: bool = False
+    changed: tuple[Condition, ...] = ()
+    held_back: bool = False
+
+
+class StatusWriter:
+    """Writes statuses, and tells changed conditions to events, log and metrics in the same words."""
+
+    def __init__(self, kube: Kube, cache: Cache, telemetry: Telemetry, events: EventRecorder) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._telemetry = telemetry
+        self._events = events
+        self._written: dict[Key, float] = {}
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._written.pop(key, None)
+
+    async def write_job(self, body: Object, world: World, step: Step) -> Written:
+        """Write what a pass states about an EvaluationJob that was read as `body`.
+
+        Raises:
+            KubeError: it was changed meanwhile, or the API server refuses the status, which the object then says.
+        """
+        if not step.conditions and not step.status:
+            return Written()
+        before = dict(world.status)
+        conditions = cond.merge(before.get("conditions") or [], step.conditions, world.generation, stamp(world.now))
+        patch = {**step.status, "conditions": conditions}
+        after = merge_patched(before, patch)
+        key = key_of("EvaluationJob", body)
+        if not self._worth_writing(key, before, after):
+            return Written(held_back=before != after)
+        try:
+            patched = await self._patch(key, body, patch)
+        except KubeError as error:
+            if error.status in UNREADABLE:
+                await self._say_refused(key, body, world, error)
+            raise
+        changed = _changed(before.get("conditions") or [], step.conditions)
+        return Written(patched, _without_progress(before) != _without_progress(after), changed)
+
+    async def write_policy(self, key: Key, status_of: StatusOf) -> None:
+        """Write the status of a ScalingPolicy, if there is one."""
+        body = self._cache.get(key)
+        if body is None:
+            return
+        before = dict(body.get("status") or {})
+        after = status_of(before, int(body["metadata"].get("generation") or 0))
+        if self._worth_writing(key, before, after):
+            await self._patch(key, body, after)
+
+    async def _patch(self, key: Key, read: Object, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge-patch a status at the version that it was decided on.
+
+        The list of conditions is replaced as a whole: a leader of yesterday must not bring back what it read then.
+        """
+        at = {"resourceVersion": read["metadata"].get("resourceVersion"), "uid": read["metadata"].get("uid")}
+        try:
+            patched = await self._kube.patch(f"{object_path(key)}/status", {"metadata": at, "status": status})
+        except KubeError as error:
+            if error.status == CONFLICT:
+                self._cache.put(key.kind, {**await self._kube.get(object_path(key)), "kind": key.kind})
+            raise
+        self._telemetry.status_writes.inc()
+        self._written[key] = time.monotonic()
+        self._cache.put(key.kind, patched)
+        return patched
+
+    async def _say_refused(self, key: Key, body: Object, world: World, error: KubeError) -> None:
+        """The status that says why there is no status."""
+        log.warning("%s %s/%s: its status is refused: %s", key.kind, key.namespace, key.name, error)
+        stated = held("StatusRefused", f"the API server refuses what is to be said about this job: {error}")
+        before = world.status.get("conditions") or []
+        conditions = cond.merge(before, stated, world.generation, stamp(world.now))
+        if conditions != before:
+            await self._patch(key, body, {"conditions": conditions})
+
+    def _worth_writing(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        """Changed conditions are written at once, bare progress at most every 10 s or 1 %."""
+        if before == after:
+            return False
+        if _without_progress(before) != _without_progress(after):
+            return True
+        percent = [(status.get("progress") or {}).get("percent") for status in (before, after)]
+        waited = time.monotonic() - self._written.get(key, float("-inf")) >= PROGRESS_WRITE_SECONDS
+        return percent[0] != percent[1] or waited
+
+    async def tell(self, written: Written) -> None:
+        """Tell the changed conditions of a written status to log, metrics and events."""
+        if written.body is None:
+            return
+        key = key_of("EvaluationJob", written.body)
+        for condition in written.changed:
+            words = (condition.type, condition.status, condition.reason)
+            log.info("%s is %s, %s: %s", *words, condition.message, extra={"object": key})
+            self._telemetry.condition_changes.labels(*words).inc()
+            bad = condition.type == "Failed" or (condition.type == "OnTime" and condition.status == "False")
+            kind = "Warning" if bad else "Normal"
+            await self._events.post(written.body, kind, condition.reason, condition.message)
+
+
+def _changed(before: list[Any], stated: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    old = {str(c.get("type")): (c.get("status"), c.get("reason")) for c in before}
+    return tuple(c for c in stated if c.type not in SUMMARIES and old.get(c.type) != (c.status, c.reason))
+
+
+def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a status whose change cannot wait."""
+    kept = {name: value for name, value in status.items() if name not in ("progress", "cost")}
+    kept["conditions"] = [
+        {name: value for name, value in c.items() if name != "message"} for c in status.get("conditions") or []
+    ]
+    return kept
