@@ -1,10 +1,7 @@
 """The operator as a real process on a real API server: a whole evaluation, faults in the middle, honest failures."""
 
-import os
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 from cluster_client import Client
 from lm_eval_suite import choice_task, write_documents, write_model
+from operator_bench import OperatorProcess
 
 from evalfleet.conditions import status_of
 from evalfleet.localcluster import LocalCluster
@@ -20,30 +18,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
-
-
-class OperatorProcess:
-    """`evalfleet operator` that can be killed and started again."""
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._environment, self._log = environment, log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "evalfleet.cli.main", "operator"]
-            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
-
-    def end(self, number: int) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +29,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def operator(shared_cluster: LocalCluster, cluster_client: Client, namespace: str, place: Path) -> Iterator[Any]:
+def operator(
+    shared_cluster: LocalCluster, cluster_client: Client, namespace: str, place: Path
+) -> Iterator[OperatorProcess]:
     for crd in sorted((ROOT / "crds").glob("*.evalfleet.io.yaml")):
         subprocess.run(
             [shared_cluster.kubectl, f"--kubeconfig={shared_cluster.kubeconfig}", "apply", "-f", crd],
@@ -65,20 +41,16 @@ def operator(shared_cluster: LocalCluster, cluster_client: Client, namespace: st
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/evaluationjobs.evalfleet.io"
     cluster_client.wait(path, lambda crd: status_of(crd["status"].get("conditions") or [], "Established") == "True")
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("operator", "scaling", "worker")),
         "KUBECONFIG": str(shared_cluster.kubeconfig),
         "EVALFLEET_NAMESPACE": namespace,
         "EVALFLEET_WATCH_NAMESPACES": namespace,
         "EVALFLEET_ALLOW_FILE_URIS": "true",
         "EVALFLEET_HOST_CACHE": str(place / "cache"),
-        "EVALFLEET_HTTP_ADDRESS": f"127.0.0.1:{free_port()}",
     }
     process = OperatorProcess(environment, place / "operator.log")
     process.start()
     yield process
-    if process.process is not None and process.process.poll() is None:
-        process.end(signal.SIGKILL)
+    process.kill()
 
 
 def evaluation(place: Path, **spec: Any) -> Object:
