@@ -123,7 +123,7 @@ def test_jobs_that_are_not_admitted_are_counted_in_words() -> None:
 def test_the_last_decision_stays_until_another_one_changes_something() -> None:
     first = status(world(planned(), maxWorkers=1))
     assert first["lastDecision"]["reason"] == "Scaled"
-    assert first["lastDecision"]["message"].startswith("1 workers to start, 0 to stop")
+    assert first["lastDecision"]["message"].startswith("1 worker to start, 0 to stop")
     later = status(world(planned(workers=(worker(0),)), maxWorkers=1), before=first)
     assert later["lastDecision"] == first["lastDecision"]
 

@@ -29,7 +29,7 @@ def report_data(report: FinishReport) -> dict[str, Any]:
 
 
 def ledger_line(time: TimeLedger) -> str:
-    """Where the worker time went, in words."""
+    """Where the worker time went, in words; a cluster's status knows nothing of plan and finish."""
     parts = (
         ("plan", time.plan_seconds),
         ("model load", time.model_load_seconds),
@@ -37,7 +37,8 @@ def ledger_line(time: TimeLedger) -> str:
         ("wasted", time.wasted_seconds),
         ("finish", time.finish_seconds),
     )
-    return "time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts) + " (summed over workers)"
+    told = [f"{name} {seconds:.1f} s" for name, seconds in parts if seconds > 0 or name not in ("plan", "finish")]
+    return f"time: {', '.join(told)} (summed over workers)"
 
 
 def proof_line(samples: SampleCounts) -> str:

@@ -35,7 +35,8 @@ def _summary(world: World, status: dict[str, Any]) -> tuple[Condition, ...]:
     """Ready and Reconciling: the Fleet's words where it wants no worker, else how far the work is."""
     fleet, percent = world.fleet, status["progress"].get("percent", 0)
     if fleet is None or fleet.desired or status["workers"]["ready"]:
-        return waiting("Scoring", f"scoring: {percent} % done by {status['workers']['ready']} workers")
+        ready = status["workers"]["ready"]
+        return waiting("Scoring", f"scoring: {percent} % done by {ready} worker{'' if ready == 1 else 's'}")
     return held(fleet.reason, f"{percent} % done; {fleet.message}")
 
 

@@ -72,7 +72,7 @@ def money(amount: Any) -> str:
 def _decision_words(outcome: Outcome) -> dict[str, str]:
     starts = sum(isinstance(action, Create) for action in outcome.actions)
     stops = len(outcome.actions) - starts
-    counts = f"{starts} workers to start, {stops} to stop"
+    counts = f"{starts} worker{'' if starts == 1 else 's'} to start, {stops} to stop"
     return {"reason": "Scaled", "message": f"{counts}: {outcome.decision.message}"[:1024]}
 
 
