@@ -16,13 +16,14 @@ from evalfleet.cache import Key, key_of
 from evalfleet.controller import Controller, always
 from evalfleet.handlers import Watcher
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
+from evalfleet.httpserver import serve
 from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
 from evalfleet.nodes import follow_nodes
 from evalfleet.progress import pull
 from evalfleet.resources import CHILDREN, WATCHED, api_version, collection_path
 from evalfleet.settings import Settings
-from evalfleet.telemetry import Telemetry, serve
+from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Operator:
         """Serve until stopped (0) or until leadership or the watches are lost (1: start anew)."""
         http = await serve(
             self.settings.http_address,
-            self.telemetry,
+            self.telemetry.registry,
             lambda: why_not_alive(self.vitals()),
             lambda: why_not_ready(self.vitals()),
         )

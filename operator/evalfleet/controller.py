@@ -15,12 +15,13 @@ from evalfleet.cache import Cache, Key, key_of
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
-from evalfleet.observe import INDICES, Memory, Observer
+from evalfleet.observe import INDICES, Memory, Observer, policy_name
 from evalfleet.ownership import NameTakenError, require_same_owner
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.terminal import held, stamp
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
+from evalfleet.reconcile.fleet.figures import figures, transitions
 from evalfleet.reconcile.fleet.pools import currency
 from evalfleet.reconcile.fleet.reconcile import Decide, Outcome, reconcile
 from evalfleet.reconcile.fleet.seen import PoolsSeen
@@ -187,6 +188,7 @@ class Controller:
         memory, seen = self.memory.fleets.get(key, (FleetMemory(), PoolsSeen()))
         world = FleetWorld(now, policy, worlds, memory, seen, ledger)
         outcome = reconcile(world, self._decide_fleet)
+        self._measure(key, world, outcome)
         refused = await self._apply_each(outcome.actions)
         without_worker = {uid: error for uid, error in refused.items() if uid in worlds and not worlds[uid].workers}
         outcome = replace(outcome, verdicts=_told_refusals(outcome.verdicts, without_worker))
@@ -197,6 +199,14 @@ class Controller:
             raise unexpected
         if outcome.verdicts or ledger.open:
             self.queue.add_after(key, REFUSED_SECONDS if refused else FLEET_TICK_SECONDS)
+
+    def _measure(self, key: Key, world: FleetWorld, outcome: Outcome) -> None:
+        """Metrics of a policy; those of one that is gone go with its last job."""
+        self.telemetry.count(key, transitions(world, outcome.seen))
+        if world.policy is None and not world.jobs:
+            self.telemetry.policies.figures.pop(key, None)
+        else:
+            self.telemetry.policies.figures[key] = figures(world)
 
     async def _refuse(self, key: Key, worlds: Mapping[str, JobWorld], reason: str, problem: str) -> None:
         """Decide nothing: what runs is left alone, jobs that were told nothing yet hear why."""
@@ -276,32 +286,31 @@ class Controller:
         """Create if absent; an object of another owner under our name is an error that names it."""
         kind, key = str(body["kind"]), key_of(str(body["kind"]), body)
         try:
-            created = await self.kube.create(collection_path(kind, key.namespace), body)
+            created, is_new = await self.kube.create(collection_path(kind, key.namespace), body), True
         except KubeError as error:
-            if error.status != 409:
+            if error.status != CONFLICT:
                 raise
-            created = await self.kube.get(object_path(key))
+            created, is_new = await self.kube.get(object_path(key)), False
             require_same_owner(body, created)
         created.setdefault("kind", kind)
         labels = body["metadata"].get("labels") or {}
+        owner = self.observer.evaluation_job(key.namespace, str(labels.get(LABEL_RUN)))
         if labels.get(LABEL_ROLE) == "work":
             slot, generation = int(labels[LABEL_SLOT]), int(key.name.rsplit("-", 1)[-1])
             known = self.memory.generations.setdefault(labels[LABEL_RUN], {})
             known[slot] = max(generation, known.get(slot, 0))
-            self.telemetry.worker_starts.labels(labels.get(LABEL_POOL, "")).inc()
+            if is_new and owner is not None:
+                self.telemetry.worker_starts.labels(key.namespace, policy_name(owner), labels[LABEL_POOL]).inc()
         # What is not watched is not kept; what was there already is no news: a refused job would never come to rest.
-        if kind not in WATCHED or not self.cache.put(kind, created):
-            return
-        job = self.observer.evaluation_job(key.namespace, str(labels.get(LABEL_RUN)))
-        if job is not None:
-            self.queue.add(key_of("EvaluationJob", job))
+        if kind in WATCHED and self.cache.put(kind, created) and owner is not None:
+            self.queue.add(key_of("EvaluationJob", owner))
 
     async def _delete(self, action: Delete) -> None:
         key = Key(action.kind, action.namespace, action.name)
         await self.kube.delete(object_path(key), uid=action.uid, propagation="Background")
         self.cache.mark_deleting(key, stamp(self.kube.clock.now()))
         if action.kind == "Job":
-            self.telemetry.worker_stops.inc()
+            self.telemetry.child_deletions.inc()
 
 
 def _is_refusal(error: KubeError) -> bool:

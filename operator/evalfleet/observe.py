@@ -218,8 +218,7 @@ class Observer:
 
     def policy_key(self, body: Object) -> Key:
         """The policy that an EvaluationJob uses; the namespace's implicit one has the same key."""
-        name = (body.get("spec") or {}).get("policyName") or DEFAULT_POLICY
-        return Key("ScalingPolicy", str(body["metadata"]["namespace"]), str(name))
+        return Key("ScalingPolicy", str(body["metadata"]["namespace"]), policy_name(body))
 
     def _worker(self, job: Object, pods: Iterable[Object]) -> WorkerView:
         child = child_of({**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}, _pods_of(job, pods))
@@ -247,6 +246,11 @@ def _is_worker(job: Object) -> bool:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+
+
+def policy_name(body: Object) -> str:
+    """Name of the policy that an EvaluationJob uses."""
+    return str((body.get("spec") or {}).get("policyName") or DEFAULT_POLICY)
 
 
 def _price(pod: Object) -> Decimal | None:

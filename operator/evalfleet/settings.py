@@ -13,7 +13,7 @@ class Settings:
         watch_namespaces: namespaces it serves; empty = all.
         worker_image: default image of plan, work and finish pods.
         identity: its name in the Lease.
-        http_address: host:port of /healthz, /readyz and /metrics.
+        http_address: host:port (without host: every address of the pod) of /healthz, /readyz and /metrics.
         host_cache: folder for models that all pods share, on host nodes of one machine; else each pod has its own.
         allow_file_uris: permit file:// and package:// URIs (host nodes of one machine).
         leader_election: off only for a single local process.
@@ -26,7 +26,7 @@ class Settings:
     watch_namespaces: tuple[str, ...] = ()
     worker_image: str = "ghcr.io/evalfleet/worker:0.1.0"
     identity: str = "evalfleet"
-    http_address: str = "0.0.0.0:8080"
+    http_address: str = ":8080"
     host_cache: str | None = None
     allow_file_uris: bool = False
     leader_election: bool = True

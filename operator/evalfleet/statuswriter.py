@@ -12,6 +12,7 @@ from evalfleet.cache import Cache, Key, key_of
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
 from evalfleet.mergepatch import merge_patched
+from evalfleet.observe import policy_name
 from evalfleet.reconcile.evaluationjob.terminal import held, stamp
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Step
@@ -83,6 +84,9 @@ class StatusWriter:
             if error.status in UNREADABLE:
                 await self._say_refused(key, body, world, error)
             raise
+        waited = (after.get("time") or {}).get("queueSeconds")
+        if waited is not None and "queueSeconds" not in (before.get("time") or {}):
+            self._telemetry.queue_seconds.labels(key.namespace, policy_name(patched)).observe(waited)
         changed = _changed(before.get("conditions") or [], step.conditions)
         return Written(patched, _without_progress(before) != _without_progress(after), changed)
 

@@ -1,79 +1,119 @@
-"""Metrics, liveness and readiness of the operator on one small HTTP server."""
+"""Metrics of one operator process, listed in docs/operator.md: of policies and pools, never of one job."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from evalfleet.cache import Key
+from evalfleet.reconcile.fleet.figures import PolicyFigures, PoolFigures, Transitions
 
 LATENCY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+WAIT_BUCKETS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+POLICY = ("namespace", "policy")
+POOL = (*POLICY, "pool")
 
 
 class Telemetry:
-    """All metrics of one operator process; names as controller-runtime has them where it has any."""
+    """All metrics of one operator process, and their registry."""
 
     def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, of no use here
         self.registry = CollectorRegistry()
-        labels = ["controller"]
-        self.reconciles = Counter(
-            "evalfleet_reconcile", "Reconciliations by result.", [*labels, "result"], registry=self.registry
+        self.reconciles = self._counter("reconcile", "Reconciliations by result.", "controller", "result")
+        self.reconcile_seconds = self._histogram(
+            "reconcile_duration_seconds", "Seconds of one reconciliation.", LATENCY_BUCKETS, "controller"
         )
-        self.reconcile_seconds = Histogram(
-            "evalfleet_reconcile_duration_seconds",
-            "Seconds of one reconciliation.",
-            labels,
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+        self.queue_depth = self._gauge("workqueue_depth", "Keys that wait.")
+        self.watch_events = self._counter("watch_events", "Events received from the API server.", "kind")
+        self.status_writes = self._counter("status_writes", "Status patches written.")
+        self.condition_changes = self._counter(
+            "condition_changes", "Conditions of EvaluationJobs that changed.", "type", "status", "reason"
         )
-        self.queue_depth = Gauge("evalfleet_workqueue_depth", "Keys that wait.", registry=self.registry)
-        self.workers = Gauge("evalfleet_workers", "Live workers.", ["namespace", "policy"], registry=self.registry)
-        self.jobs = Gauge(
-            "evalfleet_jobs", "EvaluationJobs that are not terminal.", ["namespace"], registry=self.registry
+        self.worker_starts = self._counter("worker_starts", "Worker Jobs created.", *POOL)
+        self.child_deletions = self._counter("child_deletions", "Jobs of plan, workers and finish deleted.")
+        self.preemptions = self._counter("worker_preemptions", "Workers whose machine was taken away.", *POOL)
+        self.queue_seconds = self._histogram(
+            "job_queue_seconds",
+            "Seconds from creation of an EvaluationJob to its first admission.",
+            WAIT_BUCKETS,
+            *POLICY,
         )
-        self.worker_starts = Counter(
-            "evalfleet_worker_starts", "Worker Jobs created.", ["pool"], registry=self.registry
+        self.provisioning_seconds = self._histogram(
+            "worker_provisioning_seconds", "Seconds from creation of a worker to a node.", WAIT_BUCKETS, *POOL
         )
-        self.worker_stops = Counter("evalfleet_worker_stops", "Worker Jobs deleted.", registry=self.registry)
-        self.watch_events = Counter(
-            "evalfleet_watch_events", "Events received from the API server.", ["kind"], registry=self.registry
+        self.startup_seconds = self._histogram(
+            "worker_startup_seconds", "Seconds from creation of a worker to its first scoring.", WAIT_BUCKETS, *POOL
         )
-        self.status_writes = Counter("evalfleet_status_writes", "Status patches written.", registry=self.registry)
-        self.condition_changes = Counter(
-            "evalfleet_condition_changes",
-            "Conditions of EvaluationJobs that changed.",
-            ["type", "status", "reason"],
-            registry=self.registry,
-        )
-        self.leader = Gauge("evalfleet_leader", "1 while this process leads.", registry=self.registry)
-        Gauge("evalfleet_build_info", "Version of the operator.", ["version"], registry=self.registry).labels(
-            version
-        ).set(1)
+        self.leader = self._gauge("leader", "1 while this process leads.")
+        self._gauge("build_info", "Version of the operator.", "version").labels(version).set(1)
+        self.policies = PolicyMetrics()
+        self.registry.register(self.policies)
+        ProcessCollector(registry=self.registry)
+
+    def count(self, policy: Key, changes: Transitions) -> None:
+        """Count what happened to workers of a policy."""
+        place = (policy.namespace, policy.name)
+        for pool, seconds in changes.provisioned:
+            self.provisioning_seconds.labels(*place, pool).observe(seconds)
+        for pool, seconds in changes.started:
+            self.startup_seconds.labels(*place, pool).observe(seconds)
+        for pool in changes.preempted:
+            self.preemptions.labels(*place, pool).inc()
+
+    def _counter(self, name: str, words: str, *labels: str) -> Counter:
+        return Counter(f"evalfleet_{name}", words, labels, registry=self.registry)
+
+    def _gauge(self, name: str, words: str, *labels: str) -> Gauge:
+        return Gauge(f"evalfleet_{name}", words, labels, registry=self.registry)
+
+    def _histogram(self, name: str, words: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"evalfleet_{name}", words, labels, buckets=buckets, registry=self.registry)
 
 
-async def serve(
-    address: str, telemetry: Telemetry, why_not_alive: Callable[[], str], why_not_ready: Callable[[], str]
-) -> web.AppRunner:
-    """Serve /metrics, /healthz and /readyz on HOST:PORT until `cleanup()` of the returned runner.
+class PolicyMetrics(Collector):
+    """Gauges of all policies from the figures of their last passes: a pool that is gone leaves no value behind."""
 
-    The two functions say what is wrong, and nothing when all is well.
-    """
+    def __init__(self) -> None:
+        self.figures: dict[Key, PolicyFigures] = {}
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(telemetry.registry), content_type="text/plain", charset="utf-8")
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One family a figure."""
+        policies = [((key.namespace, key.name), found) for key, found in list(self.figures.items())]
+        pools = [((*place, name), pool) for place, found in policies for name, pool in found.pools.items()]
+        jobs = {(*place, state): n for place, found in policies for state, n in found.jobs.items()}
+        money = {
+            (*place, found.currency, period): float(amount)
+            for place, found in policies
+            for period, amount in found.spent.items()
+        }
+        yield _family("jobs", "EvaluationJobs that have not ended.", (*POLICY, "state"), jobs)
+        at_risk = {place: found.at_risk for place, found in policies}
+        yield _family("jobs_at_risk", "EvaluationJobs whose deadline is in danger or missed.", POLICY, at_risk)
+        requests = {place: found.requests_per_second for place, found in policies}
+        yield _family("requests_per_second", "Requests scored, as workers report.", POLICY, requests)
+        tokens = {place: found.tokens_per_second for place, found in policies}
+        yield _family("tokens_per_second", "Tokens scored, as workers report.", POLICY, tokens)
+        yield _family("spent", "Money of the running UTC period.", (*POLICY, "currency", "period"), money)
+        yield from _of_pools(pools)
 
-    async def health(_: web.Request) -> web.Response:
-        return _verdict(why_not_alive())
 
-    async def readiness(_: web.Request) -> web.Response:
-        return _verdict(why_not_ready())
-
-    app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", health), web.get("/readyz", readiness)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    host, _, port = address.rpartition(":")
-    await web.TCPSite(runner, host, int(port)).start()
-    return runner
+def _of_pools(pools: list[tuple[tuple[str, str, str], PoolFigures]]) -> Iterable[GaugeMetricFamily]:
+    states = {(*place, "starting"): pool.starting for place, pool in pools}
+    states |= {(*place, "ready"): pool.ready for place, pool in pools}
+    yield _family("workers", "Live workers.", (*POOL, "state"), states)
+    reporting = {place: pool.gpu_workers for place, pool in pools}
+    yield _family("gpu_workers", "Workers that report a GPU.", POOL, reporting)
+    used = {place: pool.gpu_utilization for place, pool in pools if pool.gpu_utilization is not None}
+    yield _family("gpu_utilization_ratio", "Mean utilization of the workers' GPUs, 0 to 1.", POOL, used)
+    memory = {place: pool.gpu_memory_bytes for place, pool in pools if pool.gpu_workers}
+    yield _family("gpu_memory_used_bytes", "Memory in use on the workers' GPUs, summed.", POOL, memory)
 
 
-def _verdict(problem: str) -> web.Response:
-    return web.Response(text=problem or "ok", status=503 if problem else 200)
+def _family(name: str, words: str, labels: Iterable[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"evalfleet_{name}", words, labels=tuple(labels))
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family

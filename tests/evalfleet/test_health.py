@@ -15,9 +15,9 @@ from evalfleet.adapters.kube import Kube
 from evalfleet.app import Operator
 from evalfleet.cache import Key
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
+from evalfleet.httpserver import serve
 from evalfleet.localcluster.connection import Answer
 from evalfleet.settings import Settings
-from evalfleet.telemetry import serve
 
 LEADER = Vitals(
     leading=True,
@@ -91,7 +91,7 @@ async def test_a_reconciliation_that_never_ends_fails_the_liveness_probe(silent_
     stamps = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
     body = manifest()
     operator.controller.cache.put("EvaluationJob", {**body, "metadata": {**body["metadata"], **stamps}})
-    http = await serve(settings.http_address, operator.telemetry, lambda: why_not_alive(operator.vitals()), lambda: "")
+    http = await serve(settings.http_address, operator.telemetry.registry, lambda: why_not_alive(operator.vitals()), lambda: "")
     assert await answer(port, "/healthz") == (200, "ok")
     work = asyncio.create_task(operator.controller.work())
     operator.controller.queue.add(Key("EvaluationJob", "ns", "job"))
