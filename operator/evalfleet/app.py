@@ -146,7 +146,7 @@ class Operator:
                 if loop.time() > given_up:
                     raise
                 log.warning("first listing: %s", error)
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(max(0.5, error.retry_after_seconds if isinstance(error, KubeError) else 0.0))
 
     async def _resync(self) -> None:
         """List everything: what a watch lost is found, what was deleted meanwhile goes."""

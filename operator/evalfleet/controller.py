@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 FLEET_TICK_SECONDS = 1.0
 PROBLEM_SECONDS = 30.0
 REFUSED_SECONDS = 5.0
-CONFLICT = 409
+CONFLICT, BUSY = 409, 429
 OURS = frozenset({"EvaluationJob", "ScalingPolicy"})
 """Kinds whose status nobody but this operator writes."""
 REFUSED = frozenset({400, 403, 422})
@@ -125,7 +125,8 @@ class Controller:
                 self.queue.forget(key)
             except (*UNREACHABLE, KubeError) as error:
                 result = "retry"
-                log.warning("%s %s/%s: %s; again in %.1f s", *_words(key), error, self.queue.retry(key))
+                wanted = error.retry_after_seconds if isinstance(error, KubeError) else 0.0
+                log.warning("%s %s/%s: %s; again in %.1f s", *_words(key), error, self.queue.retry(key, wanted))
             except Exception:
                 result = "error"
                 log.exception("%s %s/%s: again in %.1f s", *_words(key), self.queue.retry(key))
@@ -278,6 +279,8 @@ class Controller:
             try:
                 await self._apply((action,))
             except KubeError as error:
+                if error.status == BUSY:
+                    raise  # every further request makes it worse
                 log.warning("%s", error)
                 refused[run] = error
         return refused

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from evalfleet.adapters.kube import Kube, KubeError, Listed
+from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError, Listed
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def follow_nodes(kube: Kube, nodes: LostNodes, on_loss: Callable[[set[str]
     if not await _may_list(kube):
         log.warning("nodes cannot be listed: a machine that vanishes is noticed when its pods are removed")
         await asyncio.Event().wait()
-    async for change in kube.watch(NODES):
+    async for change in kube.watch(NODES, metadata_only=True):
         if isinstance(change, Listed):
             lost = nodes.listed({_name(node) for node in change.objects})
         elif change.gone:
@@ -76,10 +76,10 @@ def without_machine(pod: Mapping[str, Any], nodes: LostNodes) -> Mapping[str, An
 
 async def _may_list(kube: Kube) -> bool:
     try:
-        await kube.get(NODES, limit="1")
+        await kube.get_metadata(NODES, limit="1")
     except KubeError as error:
         return error.status != FORBIDDEN
-    except OSError:
+    except UNREACHABLE:
         pass
     return True
 

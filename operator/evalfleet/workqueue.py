@@ -53,11 +53,11 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         self._timers[key] = loop.call_at(due, self._fire, key)
 
-    def retry(self, key: Key) -> float:
+    def retry(self, key: Key, at_least_seconds: float = 0.0) -> float:
         """Queue a key that failed; returns the delay [s], doubled at every failure in a row."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(MAX_DELAY_SECONDS, self._base_delay_seconds * 2.0 ** min(failures, 32))
+        delay = min(MAX_DELAY_SECONDS, max(at_least_seconds, self._base_delay_seconds * 2.0 ** min(failures, 32)))
         self.add_after(key, delay)
         return delay
 

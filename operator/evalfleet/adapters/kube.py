@@ -7,6 +7,7 @@ a multiple of the time and drop fields that they do not know.
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,23 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from evalfleet.adapters.serverclock import ServerClock
 
 Object = dict[str, Any]
 
+_JSON = "application/json"
+_METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 30
-_RECONNECT_SECONDS = 0.2
+_RECONNECT_SECONDS = (0.2, 3.0)
+"""First and longest pause before a lost watch is begun again; it doubles while watches end at once."""
+_STEADY_SECONDS = 10.0
 _WATCH_SECONDS = 240
 _POLL_SECONDS = 0.05
 _PAGE_OBJECTS = 250
@@ -33,11 +39,12 @@ _PAGE_OBJECTS = 250
 
 
 class KubeError(RuntimeError):
-    """The API server refused a call."""
+    """The API server refused a call; `retry_after_seconds` is when it wants to be asked again, 0 = it does not say."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,10 @@ class Kube:
         """Read one object or list."""
         return await self._call("GET", path, query=query)
 
+    async def get_metadata(self, path: str, **query: str) -> Object:
+        """Read a list of objects without spec and status."""
+        return await self._call("GET", path, query=query, accept=_METADATA.format("PartialObjectMetadataList"))
+
     async def pages(self, path: str, **query: str) -> AsyncIterator[Listed]:
         """All objects of a path as of one moment, a page at a time.
 
@@ -159,25 +170,35 @@ class Kube:
             if error.status not in (404, 409):
                 raise
 
-    async def watch(self, path: str, **query: str) -> AsyncIterator[Listed | Changed]:
+    async def watch(self, path: str, *, metadata_only: bool = False, **query: str) -> AsyncIterator[Listed | Changed]:
         """List, then follow changes, for ever; after every loss of the connection it lists again."""
+        read = self.get_metadata if metadata_only else self.get
+        pause, longest = _RECONNECT_SECONDS
         while True:
+            begun = time.monotonic()
             try:
-                listing = await self.get(path, **query)
+                listing = await read(path, **query)
                 version = listing["metadata"]["resourceVersion"]
                 yield Listed(listing.get("items") or [], int(version))
-                async for change in self._follow(path, {**query, "resourceVersion": version}):
+                async for change in self._follow(path, {**query, "resourceVersion": version}, metadata_only):
                     yield change
-            except (*UNREACHABLE, KubeError) as error:
+            except KubeError as error:
+                log.warning("watch %s: %s", path, error)
+            except (*UNREACHABLE, ValueError, HttpProcessingError) as error:  # also an event that is too long
                 log.debug("watch %s: %s", path, error)
-            await asyncio.sleep(_RECONNECT_SECONDS)
+            if time.monotonic() - begun > _STEADY_SECONDS:
+                pause = _RECONNECT_SECONDS[0]
+            await _pause(pause)
+            pause = min(2 * pause, longest)
 
-    async def _follow(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Changed]:
+    async def _follow(self, path: str, query: Mapping[str, str], metadata_only: bool) -> AsyncIterator[Changed]:
         parameters = {**query, "watch": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
-        response = (await self._request("GET", path, parameters, timeout=_WATCH_SECONDS + 10)).response
+        accept = _METADATA.format("PartialObjectMetadata") if metadata_only else _JSON
+        answer = await self._request("GET", path, parameters, timeout=_WATCH_SECONDS + 10, accept=accept)
+        response = answer.response
         try:
             if response.status != 200:
-                return
+                raise KubeError(response.status, "the watch is refused")
             while line := await response.content.readline():
                 event = json.loads(line)
                 if event["type"] == "ERROR":
@@ -194,10 +215,11 @@ class Kube:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
     ) -> Object:
         sent = self.clock.started()
-        response = await self._request(method, path, query or {}, body, content_type)
+        response = await self._request(method, path, query or {}, body, content_type, accept=accept)
         self.clock.observe(response.response.headers.get("Date"), sent)
         data = await response.read()
         try:
@@ -205,7 +227,7 @@ class Kube:
         except ValueError:  # /readyz and the like answer in plain text
             answer = {"message": data.decode(errors="replace")}
         if response.status >= 400:
-            raise KubeError(response.status, str(answer.get("message", "")))
+            raise KubeError(response.status, str(answer.get("message", "")), _retry_after(response.response.headers))
         return answer if isinstance(answer, dict) else {"items": answer}
 
     async def _request(
@@ -214,11 +236,12 @@ class Kube:
         path: str,
         query: Mapping[str, str],
         body: object = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
         timeout: int = _TIMEOUT_SECONDS,
+        accept: str = _JSON,
     ) -> Any:
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Content-Type": content_type, "Accept": "application/json", **await self._credentials()}
+        headers = {"Content-Type": content_type, "Accept": accept, **await self._credentials()}
         return await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
 
     async def _credentials(self) -> dict[str, str]:
@@ -226,6 +249,16 @@ class Kube:
         token = getattr(self._client.configuration, "get_api_key_with_prefix", None)
         value = await token("BearerToken", alias="authorization") if token is not None else None
         return {"Authorization": value} if value else {}
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds; Kubernetes sends no dates here."""
+    text = headers.get("Retry-After") or ""
+    return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 def pods_path(namespace: str, name: str, subresource: str = "") -> str:
