@@ -290,6 +290,19 @@ def test_a_plan_smaller_than_what_is_left_is_read_again(units: int) -> None:
     assert decide(again).status["plan"]["units"] == 10
 
 
+def test_a_metric_that_is_undefined_is_published_as_such() -> None:
+    results = [{**FINISH_REPORT["results"][0], "value": None, "standardError": None, "low": None, "high": None}]
+    step = decide(finishing({**FINISH_REPORT, "results": results}))
+    assert says(step, "Succeeded") == ("True", "Complete")
+    assert step.status["results"] == [{"evaluation": "e", "metric": "acc", "value": "NaN", "n": 25}]
+
+
+def test_reports_that_make_no_sense_are_not_asked_for_again_and_again() -> None:
+    for step in (decide(world({"plan": reported({"requests": "many"})})), decide(finishing("{}"))):
+        assert says(step, "Failed") == ("True", "ReportUnreadable")
+        assert deleted(step) == []
+
+
 def test_a_lost_finish_report_is_asked_for_again() -> None:
     assert deleted(decide(finishing(None))) == ["job-finish-1"]
 

@@ -1,14 +1,18 @@
 """Double executions and the time ledger, as real workers leave them."""
 
+from dataclasses import replace
+
 import pytest
 from lm_eval_suite import choice_task, run_of, write_documents, write_model
 
 from evalfleet_worker.finish import finish_run
+from evalfleet_worker.finish.finisher import defined
 from evalfleet_worker.finish.merge import merge_units
 from evalfleet_worker.loop.coordinator import Claim, Coordinator, Owner
 from evalfleet_worker.plan.planner import plan_run
-from evalfleet_worker.protocol import FailureReason, LmEvalSpec, RunError
+from evalfleet_worker.protocol import FailureReason, LmEvalSpec, Result, RunError, dumps, loads
 from evalfleet_worker.requests import Answer
+from evalfleet_worker.stats.intervals import spearman
 from evalfleet_worker.store.run_store import RunStore
 from evalfleet_worker.tables import write_answers
 
@@ -55,3 +59,9 @@ def test_a_part_with_other_rows_than_its_unit_is_corrupt(planned):
     with pytest.raises(RunError, match="unit 0 holds") as caught:
         merge_units(store, plan)
     assert caught.value.reason is FailureReason.STORE_CORRUPT
+
+
+def test_a_number_that_is_none_is_published_as_undefined_and_the_report_can_be_read():
+    interval = spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])  # a model that answers always the same
+    found = defined(Result("sts", "spearman", interval.value, None, None, None, 3))
+    assert loads(Result, dumps(found)) == replace(found, value=None)

@@ -222,7 +222,8 @@ class Result:
 
     evaluation: str
     metric: str
-    value: float
+    value: float | None
+    """None where the metric is undefined, as a correlation of constants."""
     standard_error: float | None
     low: float | None
     high: float | None

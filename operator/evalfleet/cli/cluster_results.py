@@ -1,5 +1,6 @@
 """Results of an EvaluationJob in a cluster, from its status."""
 
+import math
 from typing import Any
 
 from evalfleet.cli.connection import Place, read
@@ -46,12 +47,17 @@ def report_of(name: str, status: dict[str, Any]) -> FinishReport:
     )
 
 
+def _number(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
 def _result(row: dict[str, Any]) -> Result:
     numbers = {key: float(row[key]) if key in row else None for key in ("standardError", "low", "high")}
     return Result(
         evaluation=row["evaluation"],
         metric=row["metric"],
-        value=float(row["value"]),
+        value=_number(row["value"]),
         standard_error=numbers["standardError"],
         low=numbers["low"],
         high=numbers["high"],

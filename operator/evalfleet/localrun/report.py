@@ -69,7 +69,7 @@ def _cells(result: Result) -> tuple[str, ...]:
     known = result.low is not None and result.high is not None
     return (
         result.metric + (f" ({result.filter})" if result.filter not in ("", "none") else ""),
-        f"{result.value:.4f}",
+        "undefined" if result.value is None else f"{result.value:.4f}",
         "" if result.standard_error is None else f"{result.standard_error:.4f}",
         f"{result.low:.4f} - {result.high:.4f}" if known else "",
         str(result.n),

@@ -1,11 +1,13 @@
 """From committed units to published results; may be run again at any time."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache as once
 from pathlib import Path
+from typing import Any
 
 from evalfleet_worker.engine.resolve import resolve_model
 from evalfleet_worker.finish.ledger import executions, time_ledger
@@ -21,6 +23,7 @@ from evalfleet_worker.protocol import (
     EvaluationSpec,
     FailureReason,
     FinishReport,
+    Result,
     RunError,
     RunSpec,
     SampleCounts,
@@ -107,6 +110,13 @@ def _files(outcome: _Outcome) -> dict[str, bytes]:
     return files
 
 
+def defined(result: Result) -> Result:
+    """The result without numbers that are none: JSON has no NaN, and who reads the report takes it for damaged."""
+    numbers = {name: getattr(result, name) for name in ("value", "standard_error", "low", "high")}
+    none: dict[str, Any] = {name: None for name, n in numbers.items() if n is None or not math.isfinite(n)}
+    return replace(result, **none)
+
+
 def _report(
     run: RunSpec, store: RunStore, plan: Plan, merged: Merged, outcome: _Outcome, started: float
 ) -> FinishReport:
@@ -118,7 +128,7 @@ def _report(
     return FinishReport(
         run_id=run.run_id,
         outcome="SamplesFailed" if outcome.failed else "Complete",
-        results=tuple(result for member in outcome.results.values() for result in member.results),
+        results=tuple(defined(result) for member in outcome.results.values() for result in member.results),
         samples=SampleCounts(planned, scored, twice, mismatched, failed),
         time=time_ledger(plan, merged, comparisons, time.monotonic() - started),
         results_uri=store.results_uri,

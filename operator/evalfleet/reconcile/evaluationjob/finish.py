@@ -6,7 +6,7 @@ from evalfleet.conditions import false
 from evalfleet.manifests import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.cost import cost_status
-from evalfleet.reconcile.evaluationjob.plan import failure_words
+from evalfleet.reconcile.evaluationjob.plan import failure_words, unreadable
 from evalfleet.reconcile.evaluationjob.pods import pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, succeeded, waiting
 from evalfleet.reconcile.evaluationjob.world import World
@@ -15,6 +15,9 @@ from evalfleet_worker.protocol import FinishReport, Result, loads
 
 FINISHING = "all units are committed; metrics and intervals are computed on a CPU"
 RESULT_LIMIT = 64
+WORD_LIMIT = 1024
+"""What a status holds of a name; a user's own evaluation may give longer ones."""
+UNDEFINED = "NaN"
 
 
 def finish(world: World) -> Step:
@@ -45,7 +48,9 @@ def _finished(world: World) -> Step:
     again = Delete("Job", world.identity.namespace, world.finish.name)
     try:
         report = loads(FinishReport, world.finish.termination or "")
-    except ValueError:
+    except ValueError as error:
+        if world.finish.termination:
+            return failed(*unreadable("finish", error), world)
         message = "the finish report was lost with its pod: finishing again repeats it"
         return Step(waiting("Finishing", message), actions=(again,), halt=True)
     if report.outcome == "Incomplete":
@@ -87,7 +92,7 @@ def report_status(report: FinishReport) -> dict[str, Any]:
     """The finish report as status shows it."""
     return {
         "results": [_result(result) for result in report.results[:RESULT_LIMIT]],
-        "resultsUri": report.results_uri,
+        "resultsUri": report.results_uri[:WORD_LIMIT],
         "samples": {
             "planned": report.samples.planned,
             "scored": report.samples.scored,
@@ -105,8 +110,8 @@ def report_status(report: FinishReport) -> dict[str, Any]:
 def _result(result: Result) -> dict[str, Any]:
     row: dict[str, Any] = {
         "evaluation": result.evaluation,
-        "metric": result.metric,
-        "value": f"{result.value:.6g}",
+        "metric": result.metric[:WORD_LIMIT],
+        "value": UNDEFINED if result.value is None else f"{result.value:.6g}",
         "n": result.n,
     }
     for key, value in (("standardError", result.standard_error), ("low", result.low), ("high", result.high)):

@@ -42,7 +42,11 @@ def _planned(world: World) -> Step:
     """Adopt the report; a lost one (pod removed) is asked for again: planning adopts the existing plan."""
     try:
         report = loads(PlanReport, world.plan.termination or "")
-    except ValueError:
+    except ValueError as error:
+        if world.plan.termination:
+            words = unreadable("plan", error)
+            ended = failed(*words, world)
+            return Step((false("Planned", *words), *ended.conditions), ended.status, halt=True)
         message = "the plan's report was lost with its pod: planning again adopts the existing plan"
         again = Delete("Job", world.identity.namespace, world.plan.name)
         return Step(
@@ -74,6 +78,12 @@ def _wait(world: World) -> Step:
         return Step((unknown("Planned", child.reason, message), *waiting(child.reason, message)), halt=True)
     message = "planning: datasets are read and tokenized on a CPU"
     return Step((false("Planned", "Planning", message), *waiting("Planning", message)), halt=True)
+
+
+def unreadable(role: str, error: ValueError) -> tuple[str, str]:
+    """Reason and words for a report that is there and makes no sense: the same pod would say the same again."""
+    advice = "is the worker image of the operator's own version?"
+    return "ReportUnreadable", f"the {role} pod's report cannot be read: {error}; {advice}"
 
 
 def failure_words(termination: str | None, reason: str, message: str) -> tuple[str, str]:

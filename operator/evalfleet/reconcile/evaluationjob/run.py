@@ -15,6 +15,8 @@ from evalfleet.reconcile.evaluationjob.terminal import ESTIMATES, failed, held, 
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
+MOST_PER_SECOND = 1e12
+"""What a status holds; a worker may claim more."""
 FATAL_REASONS = HOPELESS | {"PodFailurePolicy"}
 
 
@@ -118,7 +120,7 @@ def _status(world: World, progress: RunProgress) -> dict[str, Any]:
         "unitsDone": progress.units_done,
     }
     if progress.requests_per_second is not None:
-        shown["requestsPerSecond"] = f"{progress.requests_per_second:.1f}"
+        shown["requestsPerSecond"] = f"{min(progress.requests_per_second, MOST_PER_SECOND):.1f}"
     shown |= dict.fromkeys(ESTIMATES)  # None removes what was said before
     if world.eta is not None and progress.units_done < total:
         moments = (world.eta.expected, world.eta.low, world.eta.high)
