@@ -205,3 +205,15 @@ def test_the_level_between_two_quantiles_is_interpolated() -> None:
     quiet = Observation(0, nothing, nothing, nothing, nothing, nothing)
     # The median is 0: nothing is worth its start-up.
     assert policy.wanted(quiet).tolist() == [0.0] * 4
+
+
+def test_a_safety_above_one_goes_beyond_the_highest_level_in_steps_of_its_distance_from_the_median() -> None:
+    series = Series(np.zeros(3))
+    table = np.broadcast_to(np.array([9_000.0, 9_900.0, 10_800.0]), (3, 1, 1, 3))
+    lanes = lanes_of([series], [15], 10, [Setting(safety, 15.0, 0.0) for safety in (0.5, 0.9, 0.99, 1.3, 2.0)])
+    policy = proactive(DemandForecast((15,), (0.5, 0.9, 0.99), table)).factory(lanes)
+    nothing = np.zeros(5)
+    # Ten workers serve the median and clear 6,000 within the tolerance; the rest of the quantile is cleared in 15 min.
+    quantile = 9_000.0 + np.array([0.0, 900.0, 1_800.0, 1.3 * 1_800.0, 2.0 * 1_800.0])
+    seen = Observation(0, nothing, nothing, nothing, nothing, nothing)
+    assert policy.wanted(seen) == pytest.approx(10.0 + (quantile - 6_000.0) / 900.0)

@@ -15,11 +15,13 @@ from evalfleet_scaling.forecast.features import FEATURES, features
 from evalfleet_scaling.forecast.forecaster import Forecaster
 from evalfleet_scaling.forecast.gamma import gamma_quantiles
 from evalfleet_scaling.forecast.ingest import Arrivals, ingest
+from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY
+from evalfleet_scaling.forecast.known_rate import compound_quantiles, known_rate_quantiles
 from evalfleet_scaling.forecast.mix import Mix, pinball
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.smoothing import GridChoice, _slot_weights
 from evalfleet_scaling.forecast.state import InvalidStateError, dump, load
-from evalfleet_scaling.forecast.synthetic import FAMILIES, diurnal, stationary
+from evalfleet_scaling.forecast.synthetic import FAMILIES, JOB_SECONDS, SIZE_SIGMA, diurnal, stationary
 from evalfleet_scaling.forecast.trees import FIRST_LEAF, fit_quantile
 from evalfleet_scaling.forecast.window import Window
 
@@ -88,6 +90,48 @@ def test_after_an_alarm_trees_are_silent_and_the_rest_speaks_with_equal_weight()
     _, weights = mix.advance(forecasts, rng.exponential(1.0, (rows, 1)), early)
     assert weights[1_899, 2, 0, 0] > 0
     assert weights[1_900, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_the_mix_is_zero_only_where_the_percentile_of_past_windows_is_and_others_agree() -> None:
+    arrived = np.where(np.arange(3_000) % 20 == 0, 900.0, 0.0)[:, None]
+
+    def mixed(*members: float, empirical: int | None) -> float:
+        forecasts = np.tile(np.array(members)[None, :, None, None], (3_000, 1, 1, 1))
+        mix = Mix(ONE, (1,) * len(members), 0, empirical)
+        return float(mix.advance(forecasts, arrived, np.zeros(3_000, dtype=bool))[0][-1, 0, 0])
+
+    assert mixed(0.0, 0.5, 9.0, empirical=0) == 0.0
+    assert mixed(0.0, 0.5, 9.0, empirical=2) > 0.0
+    assert mixed(0.0, 0.5, 9.0, empirical=None) > 0.0
+    assert mixed(8.0, 9.0, 10.0, 0.0, empirical=3) > 0.0
+
+
+def test_a_percentile_of_four_days_remembers_what_one_day_forgets() -> None:
+    values = np.zeros(5 * MINUTES_PER_DAY)
+    values[:MINUTES_PER_DAY:3] = 600.0
+    setup = Setup((5,), (0.9,))
+    day, week = (Forecaster(setup, members=(name,)) for name in ("day-percentile", "week-percentile"))
+    assert day.advance(values)[-1].members[-1, 0, 0, 0] <= 1.0
+    assert week.advance(values)[-1].members[-1, 0, 0, 0] >= 600.0
+
+
+@pytest.mark.parametrize("jobs", [0.3, 4.0, 60.0])
+def test_quantiles_of_a_known_rate_are_those_of_many_draws(jobs: float) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(jobs, 40_000)
+    sizes = rng.lognormal(np.log(JOB_SECONDS), SIZE_SIGMA, int(counts.sum()))
+    totals = np.bincount(np.repeat(np.arange(len(counts)), counts), sizes, len(counts))
+    levels = (0.5, 0.9, 0.99)
+    np.testing.assert_allclose(compound_quantiles(jobs, levels), np.quantile(totals, levels), rtol=0.03, atol=20.0)
+
+
+def test_a_known_rate_sees_the_next_minutes_and_nothing_after_the_end() -> None:
+    rate = np.concatenate([np.zeros(60), np.full(60, 2.0)])
+    found = known_rate_quantiles(rate, 15, (0.5,))[:, 0]
+    assert found[:44].tolist() == [0.0] * 44
+    assert np.all(np.diff(found[44:59]) >= 0)
+    assert found[59] == pytest.approx(compound_quantiles(30.0, (0.5,))[0], rel=0.02)
+    assert found[-1] == 0.0
 
 
 def test_pinball_loss_weighs_shortage_by_the_level() -> None:

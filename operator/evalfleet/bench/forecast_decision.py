@@ -15,6 +15,7 @@ import numpy as np
 
 from evalfleet.bench import forecast as tables
 from evalfleet.bench.decision_judge import Judged, judge
+from evalfleet.bench.decision_map import map_parts
 from evalfleet.bench.forecast import LEADS
 from evalfleet.bench.forecast_parts import Bench, Done, Outcome, Part, Store, Tell, compute, run
 from evalfleet_scaling.forecast.baselines.policies import CANDIDATES
@@ -42,15 +43,17 @@ class Size:
         forecast: series as in the forecast benchmark, whose forecasts are used.
         families: which of its families.
         trace_days: only the first days of a trace.
+        map_seeds: of the map of where prediction pays.
     """
 
     forecast: tables.Size
     families: tuple[str, ...]
     trace_days: int
+    map_seeds: tuple[int, ...]
 
 
-FULL = Size(tables.FULL, tuple(FAMILIES), 28)
-QUICK = Size(tables.QUICK, ("diurnal-weekly", "bursty-sweeps"), 8)
+FULL = Size(tables.FULL, tuple(FAMILIES), 28, (0, 1))
+QUICK = Size(tables.QUICK, ("diurnal-weekly", "bursty-sweeps"), 8, (0,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +120,14 @@ def _first(series: Series, days: int) -> Series:
     return Series(series.values[: days * MINUTES_PER_DAY], series.start_minute, series.name)
 
 
-def all_rows(asked: Sequence[Asked], bench: Bench) -> tuple[list[Row], list[Done]]:
-    """All rows: one per series, lead time, policy and target; then the gate's verdict per series and lead time."""
+def all_rows(asked: Sequence[Asked], size: Size, bench: Bench) -> tuple[list[Row], list[Done]]:
+    """All rows: one per series, lead time, policy and target; the gate's verdicts; the map of where prediction pays."""
     forecasts = [part for one in asked for part in one.forecasts]
     done = list(run(forecasts, bench))
     names = (*OWN_RULES, *(candidate.name for candidate in CANDIDATES))
     done += (replays := list(run([grid_part(one, name) for one in asked for name in names], bench)))
     last = [Part(f"{name}: {one.names[0]}..", work, (one,)) for one in asked for name, work in LAST.items()]
-    done += (verdicts := list(run(last, bench)))
+    done += (verdicts := list(run([*last, *map_parts(size.map_seeds, round(size.forecast.days))], bench)))
     return [row for one in (*replays, *verdicts) for row in one.facts["rows"]], done
 
 

@@ -40,7 +40,7 @@ def forecast_decision(
 
     bench = Bench.start(kept, processes, lambda what: typer.echo(what, err=True))
     size = tables.QUICK if quick else tables.FULL
-    rows, done = tables.all_rows(list(tables.groups(data or data_folder(), size, bench.tell)), bench)
+    rows, done = tables.all_rows(list(tables.groups(data or data_folder(), size, bench.tell)), size, bench)
     content: dict[str, Any] = {
         "benchmark": "forecast-decision",
         "quick": quick,

@@ -5,12 +5,13 @@ drain target (minutes), r running workers, D_L demand of the next L minutes, Q_a
 starting workers can serve within L.
 
     reactive     B / (60 d) + y / 60
-    proactive    Q_.5 / (60 L) + max(0, B + Q_a - C - tau Q_.5 / L) / (60 d), at least max(B / (60 tau), y / 60)
+    proactive    Q_.5 / (60 L) + max(0, B + Q_a - C - tau Q_.5 / L) / (60 d), at least max(B / (60 tau), .9 y / 60)
 
 Reactive where L <= tau: whatever arrives can wait for the workers that it causes to be started. There a forecast may
 only keep workers. Proactive where L > tau: workers must be ordered before the work comes. The first term keeps up with
 the median; the second is what would still wait when an order of now is ready, beyond what those workers clear within
-tau. The last is the floor of reaction, so that a forecast alone never removes capacity.
+tau. The last is the floor of reaction, so that a forecast alone never removes capacity that is needed now: the tenth
+below what arrives is the noise of half an hour's arrivals (and the tolerance of the horizontal pod autoscaler).
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from evalfleet_scaling.forecast.policy import WORKER_SECONDS
 
 LEAST_LEVEL = 0.5
 LARGEST_LEVEL = 0.99
+RATE_TOLERANCE = 0.1
+"""By how much a forecast may go below what arrives: decision 0093."""
 
 
 class InvalidDecisionError(ScalingInputError):
@@ -112,9 +115,9 @@ def proactive_workers(
 
 
 def reaction_floor(now: Situation) -> FloatArray:
-    """Workers that clear the backlog just in time, or keep up with what arrives, whichever is more."""
+    """Workers that clear the backlog just in time, or keep up with nine tenths of what arrives, whichever is more."""
     tolerated = max(now.tolerated_minutes, 1.0)
-    return np.asarray(np.maximum(now.backlog / tolerated, now.arriving) / WORKER_SECONDS)
+    return np.asarray(np.maximum(now.backlog / tolerated, (1.0 - RATE_TOLERANCE) * now.arriving) / WORKER_SECONDS)
 
 
 def worth_starting(wanted: FloatArray, now: Situation, median: FloatArray) -> FloatArray:

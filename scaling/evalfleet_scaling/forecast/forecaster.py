@@ -17,7 +17,7 @@ from evalfleet_scaling.forecast.calibrate import Calibration, score_unit
 from evalfleet_scaling.forecast.drift import Drift
 from evalfleet_scaling.forecast.gamma import EwmaGamma, GammaPrior
 from evalfleet_scaling.forecast.interface import LARGEST_DEMAND, MINUTES_PER_DAY, FloatArray, Series, trailing_sum
-from evalfleet_scaling.forecast.memory import DayPercentile, LastWindow, SameHour
+from evalfleet_scaling.forecast.memory import DayPercentile, LastWindow, SameHour, WeekPercentile
 from evalfleet_scaling.forecast.mix import Mix
 from evalfleet_scaling.forecast.models import Model, Raw, Scene, Setup
 from evalfleet_scaling.forecast.recalibrate import Recalibration
@@ -42,12 +42,14 @@ MEMBERS = (
     "holt-winters",
     "same-hour",
     "day-percentile",
+    "week-percentile",
     "hgb-residual",
     "hgb-direct",
 )
-STAGES = dict(zip(MEMBERS, (1, 1, 2, 2, 2, 1, 3, 3), strict=True))
+STAGES = dict(zip(MEMBERS, (1, 1, 2, 2, 2, 1, 2, 3, 3), strict=True))
 REFERENCE = "ses"
-EMPIRICAL = "day-percentile"
+EMPIRICAL = ("day-percentile", "week-percentile")
+"""Members that are not calibrated; the first has a say in whether the mix is zero."""
 TREE_MEMBERS = ("hgb-residual", "hgb-direct")
 SIMPLE: dict[str, Callable[[Setup], Model]] = {
     "ewma-gamma": EwmaGamma,
@@ -56,6 +58,7 @@ SIMPLE: dict[str, Callable[[Setup], Model]] = {
     "holt-winters": HoltWinters,
     "same-hour": SameHour,
     "day-percentile": DayPercentile,
+    "week-percentile": WeekPercentile,
 }
 
 
@@ -114,7 +117,7 @@ class Forecaster:
         self.simple: list[Model] = [SIMPLE[name](self.setup) for name in self.members if name in SIMPLE]
         self.trees = Trees(self.setup)
         self.calibration = Calibration(self.setup, len(self.members))
-        self.mix = Mix(self.setup, self._stages(), self.members.index(REFERENCE) if REFERENCE in self.members else 0)
+        self.mix = Mix(self.setup, self._stages(), self._place(REFERENCE) or 0, self._place(EMPIRICAL[0]))
         self.recalibration = Recalibration(self.setup)
         self.drift = Drift()
         self.job_size = DiscountedMean(np.array([decay_of_half_life(MINUTES_PER_DAY)]))
@@ -126,6 +129,9 @@ class Forecaster:
 
     def _stages(self) -> tuple[int, ...]:
         return tuple(1 if len(self.members) == 1 else STAGES[name] for name in self.members)
+
+    def _place(self, name: str) -> int | None:
+        return self.members.index(name) if name in self.members else None
 
     def learn_one(self, value: float) -> None:
         """Take the demand of the next minute; NaN is a gap, and so is a negative, infinite or absurd number."""
@@ -256,8 +262,8 @@ class Forecaster:
         if "ewma-gamma" in self.members:
             # A gamma is a distribution of its own: it speaks before anything could be calibrated. It comes first.
             calibrated[:, 0] = np.where(np.isnan(calibrated[:, 0]), raw[:, 0], calibrated[:, 0])
-        if EMPIRICAL in self.members:
-            calibrated[:, self.members.index(EMPIRICAL)] = raw[:, self.members.index(EMPIRICAL)]
+        for index in (self.members.index(name) for name in EMPIRICAL if name in self.members):
+            calibrated[:, index] = raw[:, index]
         return np.clip(calibrated, 0.0, cap[:, None])
 
     def _with_prior(self, mixed: FloatArray, scene: Scene, cap: FloatArray) -> FloatArray:

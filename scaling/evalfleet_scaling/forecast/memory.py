@@ -59,10 +59,11 @@ class DayPercentile:
 
     setup: Setup
     name: str = "day-percentile"
+    half_life_days: float = 1.0
     windows: list[FadingHistogram] = field(init=False)
 
     def __post_init__(self) -> None:
-        decay = decay_of_half_life(MINUTES_PER_DAY)
+        decay = decay_of_half_life(self.half_life_days * MINUTES_PER_DAY)
         self.windows = [FadingHistogram(decay) for _ in self.setup.horizons]
 
     def advance(self, scene: Scene) -> Raw:
@@ -74,3 +75,11 @@ class DayPercentile:
             for column, histogram in enumerate(self.windows)
         ]
         return Raw(day[:, None] * horizons, np.stack(columns, axis=1))
+
+
+@dataclass
+class WeekPercentile(DayPercentile):
+    """Stage 2: the same with a half-life of four days, for demand too rare for a day to show its upper tail."""
+
+    name: str = "week-percentile"
+    half_life_days: float = 4.0

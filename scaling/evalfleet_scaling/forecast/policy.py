@@ -37,6 +37,9 @@ FACTORS: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
 """Safety of a policy that scales on a point estimate: what the estimate is multiplied by."""
 LEVELS: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 """Safety of a policy that scales on quantiles: the level."""
+WIDE_LEVELS: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.3, 1.7)
+"""The same, beyond what a forecast can tell: above 1, that multiple of the distance from the median to its highest
+level. Where few jobs arrive, 1 % of late work needs more than the 0.99 quantile (decision 0093)."""
 SAFETIES = len(FACTORS)
 DRAIN_MINUTES: tuple[float, ...] = (2.5, 5.0, 10.0, 20.0, 40.0)
 """In how many minutes a backlog shall be worked off."""

@@ -20,7 +20,7 @@ from evalfleet_scaling.forecast.forecaster import Forecaster, Trainer
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.trees import LEAVES, SPLITS, TREES, Forest
 
-VERSION = 2
+VERSION = 3
 LARGEST_UNPACKED = 16 * 1024 * 1024
 FOREST_ARRAYS: dict[str, tuple[tuple[int, ...], Any]] = {
     "feature": ((TREES, SPLITS), np.uint8),

@@ -13,6 +13,7 @@ from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, MINUTES_PER_HO
 JOB_SECONDS = 600.0
 SIZE_SIGMA = 0.8
 """Standard deviation of the log of a job's size: the mean is 1.38 x the median."""
+SWING = 0.85
 MONDAY = 4 * MINUTES_PER_DAY
 """The first Monday of the Unix epoch, so that weeks start on one."""
 
@@ -29,9 +30,9 @@ def _minutes(days: float) -> FloatArray:
     return np.arange(round(days * MINUTES_PER_DAY), dtype=np.float64)
 
 
-def _daily(minutes: FloatArray) -> FloatArray:
-    """Between 0.15 at night and 1.85 in the early afternoon, mean 1."""
-    return 1.0 + 0.85 * np.cos(2 * np.pi * (minutes - 14 * MINUTES_PER_HOUR) / MINUTES_PER_DAY)
+def _daily(minutes: FloatArray, swing: float = SWING) -> FloatArray:
+    """Between 1 - swing at night and 1 + swing in the early afternoon, mean 1."""
+    return 1.0 + swing * np.cos(2 * np.pi * (minutes - 14 * MINUTES_PER_HOUR) / MINUTES_PER_DAY)
 
 
 def _weekly(minutes: FloatArray) -> FloatArray:
@@ -44,10 +45,15 @@ def stationary(days: float, seed: int) -> Series:
     return _arrivals(np.ones_like(_minutes(days)), np.random.default_rng(seed), "stationary")
 
 
-def diurnal(days: float, seed: int) -> Series:
+def diurnal(days: float, seed: int, jobs_per_minute: float = 3.0, swing: float = SWING) -> Series:
     """Working hours and weekends, three jobs a minute on average on a working day."""
+    return _arrivals(diurnal_rate(days, jobs_per_minute, swing), np.random.default_rng(seed), "diurnal-weekly")
+
+
+def diurnal_rate(days: float, jobs_per_minute: float = 3.0, swing: float = SWING) -> FloatArray:
+    """Expected jobs of each minute of `diurnal`, shape (minutes,)."""
     minutes = _minutes(days)
-    return _arrivals(3.0 * _daily(minutes) * _weekly(minutes), np.random.default_rng(seed), "diurnal-weekly")
+    return jobs_per_minute * _daily(minutes, swing) * _weekly(minutes)
 
 
 def sweeps(days: float, seed: int) -> Series:

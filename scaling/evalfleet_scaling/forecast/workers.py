@@ -12,7 +12,7 @@ from evalfleet_scaling.forecast.decision import (
     veto_removal,
 )
 from evalfleet_scaling.forecast.interface import FloatArray, Series
-from evalfleet_scaling.forecast.policy import LEVELS, Candidate, Lanes, Observation
+from evalfleet_scaling.forecast.policy import WIDE_LEVELS, Candidate, Lanes, Observation
 
 RATE_MINUTES = 30
 """Arrivals of late are the mean of half an hour: one minute of evaluation arrivals is mostly noise."""
@@ -96,6 +96,7 @@ class _Forecasting:
         self.above = np.minimum(self.below + 1, len(levels) - 1)
         gap = levels[self.above] - levels[self.below]
         self.share = np.where(gap > 0, (level - levels[self.below]) / np.where(gap > 0, gap, 1.0), 0.0)
+        self.beyond = np.maximum(lanes.tuning.safety, 1.0)
 
     def median(self, minute: int) -> FloatArray:
         return np.asarray(self.forecast.quantiles[minute][self.lanes.source, self.column, 0])
@@ -104,7 +105,8 @@ class _Forecasting:
         rows = self.forecast.quantiles[minute]
         low = rows[self.lanes.source, self.column, self.below]
         high = rows[self.lanes.source, self.column, self.above]
-        return np.asarray(low + self.share * (high - low))
+        median = rows[self.lanes.source, self.column, 0]
+        return np.asarray(median + self.beyond * (low + self.share * (high - low) - median))
 
     def situation(self, seen: Observation) -> Situation:
         rate = self.lanes.per_lane(self.rate[seen.minute])
@@ -115,7 +117,10 @@ class _Forecasting:
 
 
 class Proactive(_Forecasting):
-    """Workers for the lead-time demand at level `safety`."""
+    """Workers for the lead-time demand at level `safety`.
+
+    Above 1: at that multiple of the distance from the median to the highest level.
+    """
 
     def wanted(self, seen: Observation) -> FloatArray:
         """Workers wanted, shape (lanes,)."""
@@ -138,7 +143,7 @@ REACTIVE = Candidate("reactive", Reactive)
 
 def proactive(forecast: DemandForecast) -> Candidate:
     """The proactive policy on these forecasts."""
-    return Candidate("proactive", lambda lanes: Proactive(lanes, forecast), LEVELS)
+    return Candidate("proactive", lambda lanes: Proactive(lanes, forecast), WIDE_LEVELS)
 
 
 def vetoing(forecast: DemandForecast) -> Candidate:
