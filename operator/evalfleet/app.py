@@ -20,7 +20,7 @@ from evalfleet.httpserver import serve
 from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
 from evalfleet.nodes import follow_nodes
-from evalfleet.progress import pull
+from evalfleet.progress import pull, session
 from evalfleet.resources import CHILDREN, WATCHED, api_version, collection_path
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
@@ -183,12 +183,12 @@ class Operator:
                 self.controller.concern("Pod", pod)
 
     async def _pull_for_ever(self) -> None:
-        async with aiohttp.ClientSession() as session:
+        async with session() as workers:
             while True:
-                await self._pull(session)
+                await self._pull(workers)
                 await asyncio.sleep(self.settings.progress_seconds)
 
-    async def _pull(self, session: aiohttp.ClientSession) -> None:
+    async def _pull(self, workers: aiohttp.ClientSession) -> None:
         running = {
             str(pod["metadata"]["uid"]): pod
             for pod in self.controller.cache.of_kind("Pod")
@@ -196,7 +196,7 @@ class Operator:
             and (pod["metadata"].get("labels") or {}).get(LABEL_ROLE) == "work"
         }
         addresses = [(uid, str(pod["status"].get("podIP") or "")) for uid, pod in running.items()]
-        answers = await pull(session, [(uid, address) for uid, address in addresses if address])
+        answers = await pull(workers, [(uid, address) for uid, address in addresses if address])
         memory = self.controller.memory
         for uid, progress in answers.items():
             if memory.progress.get(uid) != progress:

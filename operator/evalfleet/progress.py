@@ -13,6 +13,11 @@ TIMEOUT_SECONDS = 1.0
 AT_ONCE = 64
 
 
+def session() -> aiohttp.ClientSession:
+    """A session for workers: nothing that they send is unpacked or kept."""
+    return aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+
+
 async def pull(session: aiohttp.ClientSession, pods: Iterable[tuple[str, str]]) -> dict[str, Progress]:
     """Progress by pod uid for the (uid, address) pairs that answer within a second."""
     gate = asyncio.Semaphore(AT_ONCE)
@@ -26,12 +31,23 @@ async def pull(session: aiohttp.ClientSession, pods: Iterable[tuple[str, str]]) 
 
 
 async def _ask(session: aiohttp.ClientSession, address: str) -> Progress | None:
-    url = f"http://{address}:{PROGRESS_PORT}/progress"
+    host = f"[{address}]" if ":" in address else address
+    url = f"http://{host}:{PROGRESS_PORT}/progress"
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     try:
         async with session.get(url, timeout=timeout, allow_redirects=False) as response:
             if response.status != 200:
                 return None
-            return loads(Progress, await response.content.read(LIMIT_BYTES))
+            return loads(Progress, await _body(response.content))
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
         return None
+
+
+async def _body(stream: aiohttp.StreamReader) -> bytes:
+    """All of a body, which may come in pieces; ValueError beyond the limit."""
+    body = b""
+    while piece := await stream.read(LIMIT_BYTES):
+        body += piece
+        if len(body) > LIMIT_BYTES:
+            raise ValueError("too long")
+    return body
