@@ -12,7 +12,8 @@ WINDOW_SECONDS = 10.0
 PATIENCE_SECONDS = 420.0
 """Many objects at once share two spot nodes, and perhaps two cores."""
 PASSES_PER_OBJECT_SECOND = 1.0
-"""A policy with open jobs ticks once a second; a loop without a wait makes a hundred passes."""
+PASSES_OF_A_RUN_SECOND = 8.0
+"""A policy with open jobs ticks once a second, a neighbour that still runs has news; a loop that never rests: 80."""
 WELL_SAID = 25
 """Letters of the shortest message that can help anybody."""
 
@@ -56,7 +57,7 @@ def assert_sane(operator: OperatorProcess, objects: int) -> None:
     before, began = _passes(operator), time.monotonic()
     time.sleep(WINDOW_SECONDS)  # a rate is what happens in a while
     rate = (sum(_passes(operator).values()) - sum(before.values())) / (time.monotonic() - began)
-    assert rate <= PASSES_PER_OBJECT_SECOND * objects, (rate, objects)
+    assert rate <= PASSES_PER_OBJECT_SECOND * objects + PASSES_OF_A_RUN_SECOND, (rate, objects)
     assert _passes(operator).get("error", 0) == 0
 
 
