@@ -126,10 +126,10 @@ class Controller:
             except (*UNREACHABLE, KubeError) as error:
                 result = "retry"
                 wanted = error.retry_after_seconds if isinstance(error, KubeError) else 0.0
-                log.warning("%s %s/%s: %s; again in %.1f s", *_words(key), error, self.queue.retry(key, wanted))
+                log.warning("%s; again in %.1f s", error, self.queue.retry(key, wanted), extra={"object": key})
             except Exception:
                 result = "error"
-                log.exception("%s %s/%s: again in %.1f s", *_words(key), self.queue.retry(key))
+                log.exception("a fault; again in %.1f s", self.queue.retry(key), extra={"object": key})
             finally:
                 self.queue.done(key)
                 del self._started[key]
@@ -353,7 +353,3 @@ def _run_of(action: Action) -> str:
 def _asked(body: Mapping[str, Any]) -> tuple[Any, ...]:
     """What people ask of an object, as far as the API server counts it."""
     return tuple(body["metadata"].get(name) for name in ("uid", "generation", "deletionTimestamp"))
-
-
-def _words(key: Key) -> tuple[str, str, str]:
-    return key.kind, key.namespace, key.name

@@ -119,7 +119,7 @@ class StatusWriter:
 
     async def _say_refused(self, key: Key, body: Object, world: World, error: KubeError) -> None:
         """The status that says why there is no status."""
-        log.warning("%s %s/%s: its status is refused: %s", key.kind, key.namespace, key.name, error)
+        log.warning("its status is refused: %s", error, extra={"object": key})
         stated = held("StatusRefused", f"the API server refuses what is to be said about this job: {error}")
         before = world.status.get("conditions") or []
         conditions = cond.merge(before, stated, world.generation, stamp(world.now))

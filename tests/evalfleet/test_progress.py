@@ -1,5 +1,6 @@
 """Progress of workers over real HTTP: whatever they answer, the operator's loop and memory do not suffer."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -43,6 +44,7 @@ async def in_pieces(request: web.Request) -> web.StreamResponse:
     text = dumps(ANSWER).encode()
     for start in range(0, len(text), 50):
         await response.write(text[start : start + 50])
+        await asyncio.sleep(0.01)  # the next piece travels alone
     return response
 
 

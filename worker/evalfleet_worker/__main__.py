@@ -256,6 +256,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if record.exc_info:
+            content["exception"] = self.formatException(record.exc_info)
         return json.dumps(content)
 
 

@@ -6,15 +6,15 @@ import typer
 def operator() -> None:
     """Reconcile EvaluationJobs and ScalingPolicies until stopped; settings are EVALFLEET_* variables."""
     import asyncio
-    import logging
+    import os
 
     from kubernetes.aio.config import ConfigException
 
     from evalfleet.app import run_operator
     from evalfleet.cli.output import RUN_ERROR, fail
+    from evalfleet.logs import log_to_stderr
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    log_to_stderr(os.environ)
     try:
         code = asyncio.run(run_operator())
     except ConfigException as error:
