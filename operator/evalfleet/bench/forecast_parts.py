@@ -24,8 +24,9 @@ import numpy as np
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 CODE = ("bench/forecast*.py", "bench/decision*.py", "traces/demand.py")
+PAGES = "_report.py"
 CORE_CODE = "forecast/**/*.py"
-"""What is digested of the two packages: a change in any of these files computes everything anew."""
+"""What is digested of the two packages, pages aside: a change in any of these files computes everything anew."""
 
 Facts = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -118,7 +119,8 @@ def code_digest() -> str:
     import evalfleet_scaling
 
     shell, core = (Path(str(package.__file__)).parent for package in (evalfleet, evalfleet_scaling))
-    files = [path for pattern in CODE for path in shell.glob(pattern)] + list(core.glob(CORE_CODE))
+    files = [path for pattern in CODE for path in shell.glob(pattern) if not path.name.endswith(PAGES)]
+    files += core.glob(CORE_CODE)
     return digest(*(path.read_bytes() for path in sorted(files)), *versions().values())
 
 

@@ -3,12 +3,15 @@
 All of it works on any number of new minutes: one in the operator, hours in a replay, with the same result.
 """
 
+from bisect import insort
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from evalfleet_scaling.forecast.interface import FloatArray, trailing_sum
+
+FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,11 @@ def rolling_rank(entries: FloatArray, ends: np.ndarray, width: int, level: float
     """
     out = np.full(len(ends), np.nan)
     full = ends >= width
-    for position in np.flatnonzero(~full & (ends >= 2)):
-        out[position] = _one_rank(entries[: ends[position]], level)
+    growing = np.flatnonzero(~full & (ends >= 2))
+    if len(growing) > FEW:
+        out[growing] = _growing_ranks(entries, ends[growing], level)
+    else:
+        out[growing] = [_one_rank(entries[: ends[position]], level) for position in growing]
     if len(ends) == 1 and full[0]:
         out[0] = _one_rank(entries[ends[0] - width : ends[0]], level)
     elif full.any():
@@ -103,6 +109,23 @@ def rolling_rank(entries: FloatArray, ends: np.ndarray, width: int, level: float
         part = entries[low : int(ends[-1])]
         out[full] = _full_ranks(part, width, level)[ends[full] - width - low]
     return out
+
+
+def _growing_ranks(entries: FloatArray, ends: np.ndarray, level: float) -> FloatArray:
+    """`_one_rank` of `entries[:end]` for every one of many ends, each entry sorted in once."""
+    rank = np.minimum(np.maximum(level * (ends + 1), 1.0), ends.astype(np.float64))
+    lower = rank.astype(np.int64) - 1
+    upper = np.minimum(lower + 1, ends - 1)
+    around = np.empty((2, len(ends)), dtype=entries.dtype)
+    held: list[float] = []
+    known = 0
+    for position, (end, below, above) in enumerate(zip(ends.tolist(), lower.tolist(), upper.tolist(), strict=True)):
+        for entry in entries[known:end].tolist():
+            insort(held, entry)
+        known = end
+        around[:, position] = held[below], held[above]
+    share = (rank - rank.astype(np.int64)).astype(entries.dtype)
+    return np.asarray(around[0] + share * (around[1] - around[0]), dtype=np.float64)
 
 
 def _one_rank(entries: FloatArray, level: float) -> float:
@@ -115,7 +138,7 @@ def _one_rank(entries: FloatArray, level: float) -> float:
 
 def _full_ranks(entries: FloatArray, width: int, level: float) -> FloatArray:
     """`_one_rank` of every run of `width` entries."""
-    if len(entries) < width + 8:
+    if len(entries) < width + FEW:
         return np.array([_one_rank(run, level) for run in sliding_window_view(entries, width)])
     from scipy.ndimage import rank_filter
 
