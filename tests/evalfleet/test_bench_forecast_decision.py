@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from evalfleet.bench.decision_judge import Judged, judge
+from evalfleet.bench.decision_map import map_cell
 from evalfleet.bench.decision_report import markdown
 from evalfleet.bench.forecast import LEADS
 from evalfleet.bench.forecast_decision import TARGETS, Group, Row, gate_row, online_rows, tuned_rows
-from evalfleet.bench.forecast_parts import Bench, conditions
+from evalfleet.bench.forecast_parts import Bench, Store, conditions
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
 from evalfleet_scaling.forecast.gate import Gate, GateDecision
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, FloatArray, Series
@@ -112,3 +113,16 @@ def test_the_page_names_the_cheapest_that_met_the_target_and_marks_late_work(row
     alone = page_of([*rows, late])
     assert "knative 1.001 ! 9.0 %" in alone
     assert "| steady | 2 min | Off | LeadTimeWithinTolerance | 1.10 | - | 2.00 |" in page
+
+
+def test_a_cell_of_the_map_has_a_bound_beside_the_saving(tmp_path: Path) -> None:
+    facts, _ = map_cell(Store(tmp_path), 0.85, 1.0, (0,), 4)
+    (row,) = facts["rows"]
+    assert (row["peakOverTrough"], row["jobsPerMinute"], row["judgedDays"]) == (12.3, 1.0, 2)
+    assert 1.0 < row["knownRate"] < row["otherSystemCost"]
+    assert row["knownRate"] < row["evalfleet"]
+    page = page_of([row, {**row, "otherSystem": None, "otherSystemCost": None, "knownRate": None}])
+    saving = f"{1 - row['knownRate'] / row['otherSystemCost']:.0%}"
+    lines = [line for line in page.splitlines() if line.startswith("| 12.3 | 1 |")]
+    assert f"| {row['knownRate']:.3f} | {saving} |" in lines[0]
+    assert "| - | - |" in lines[1]

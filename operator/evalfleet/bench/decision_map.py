@@ -34,7 +34,6 @@ TERMS = Terms(15, 10, 1.0)
 KNOWN_LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
 """Safety levels of the rule with the true rate, up to what no forecast from data could tell."""
 OTHERS = (HPA, KNATIVE, FIXED)
-Row = dict[str, Any]
 
 
 def map_parts(seeds: tuple[int, ...], days: int) -> list[Part]:
@@ -50,7 +49,8 @@ def map_cell(store: Store, swing: float, jobs: float, seeds: tuple[int, ...], da
     """Costs of one cell over its seeds."""
     series = tuple(diurnal(days, seed, jobs, swing) for seed in seeds)
     split = Split(1, days // 2)
-    ours, known = proactive(forecasts_of(series, store)), with_known_rate(series, jobs, swing)
+    trainer = KeptTrees(store)
+    ours, known = proactive(forecasts_of(series, trainer)), with_known_rate(series, jobs, swing)
     grids = {name: _grid(one, series) for name, one in (("reactive", REACTIVE), ("proactive", ours), ("known", known))}
     costs = {one.name: tuned_cost(_grid(one, series), split) for one in OTHERS}
     met = {name: cost for name, cost in costs.items() if cost is not None}
@@ -69,18 +69,18 @@ def map_cell(store: Store, swing: float, jobs: float, seeds: tuple[int, ...], da
         "seeds": len(seeds),
         "judgedDays": days - split.judged,
     }
-    return {"rows": [row]}, {}
+    return {"rows": [row], "sparedSeconds": trainer.spared_seconds}, {}
 
 
 def _grid(candidate: Candidate, series: tuple[Series, ...]) -> Grid:
     return replay_grid(candidate, series, [TERMS.lead_minutes], TERMS.tolerated_minutes)
 
 
-def forecasts_of(series: tuple[Series, ...], store: Store) -> DemandForecast:
+def forecasts_of(series: tuple[Series, ...], trainer: KeptTrees) -> DemandForecast:
     """Our forecasts, minute by minute from what was known."""
     setup, each = Setup((TERMS.lead_minutes,), DEFAULT_QUANTILES), []
     for one in series:
-        forecaster = Forecaster(setup, one.start_minute, KeptTrees(store))
+        forecaster = Forecaster(setup, one.start_minute, trainer)
         each.append(np.concatenate([part.mixed for part in forecaster.advance(one.values)]))
     return DemandForecast(setup.horizons, setup.quantiles, np.stack(each, axis=1))
 
@@ -110,24 +110,3 @@ def nightly_cost(series: tuple[Series, ...], rivals: Rivals, split: int) -> tupl
     nights = run_nights(series, {TERMS.lead_minutes: rivals}, [TERMS], path)
     found = judge(nights.ledger, path, range(len(series)), split, TERMS.tolerated_minutes)
     return found.cost, found.late_percent
-
-
-def table(rows: list[Row]) -> list[str]:
-    """Markdown of the map."""
-    lines = [
-        "| peak / trough | jobs a minute | evalfleet late | best other system | evalfleet | saving "
-        "| true rate | saving | tuned reactive |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        other = row["otherSystemCost"]
-        cells = [f"{row['peakOverTrough']:g}", f"{row['jobsPerMinute']:g}", f"{row['evalfleetLatePercent']:.2f} %"]
-        cells.append("-" if other is None else f"{row['otherSystem']} {other:.3f}")
-        for cost in (row["evalfleet"], row["knownRate"]):
-            cells += [_cost(cost), "-" if cost is None or other is None else f"{1 - cost / other:.0%}"]
-        lines.append("| " + " | ".join([*cells, _cost(row["tunedReactive"])]) + " |")
-    return lines
-
-
-def _cost(cost: float | None) -> str:
-    return "-" if cost is None else f"{cost:.3f}"

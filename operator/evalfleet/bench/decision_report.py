@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from evalfleet.bench.decision_map import table
 from evalfleet.bench.forecast_parts import conditions_text
 
 Row = dict[str, Any]
@@ -115,8 +114,28 @@ def _map(rows: list[Row]) -> list[str]:
         f"`diurnal-weekly` with other swings and more or fewer jobs, {seeds} seeds together. `true rate`: our rule",
         "with the generator's own distribution in place of a forecast, tuned. With this rule no forecast saves more.",
         "",
-        *table(rows),
+        *_cells(rows),
     ]
+
+
+def _cells(rows: list[Row]) -> list[str]:
+    lines = [
+        "| peak / trough | jobs a minute | evalfleet late | best other system | evalfleet | saving "
+        "| true rate | saving | tuned reactive |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        other = row["otherSystemCost"]
+        cells = [f"{row['peakOverTrough']:g}", f"{row['jobsPerMinute']:g}", f"{row['evalfleetLatePercent']:.2f} %"]
+        cells.append("-" if other is None else f"{row['otherSystem']} {other:.3f}")
+        for cost in (row["evalfleet"], row["knownRate"]):
+            cells += [_optional(cost), "-" if cost is None or other is None else f"{1 - cost / other:.0%}"]
+        lines.append("| " + " | ".join([*cells, _optional(row["tunedReactive"])]) + " |")
+    return lines
+
+
+def _optional(cost: float | None) -> str:
+    return "-" if cost is None else f"{cost:.3f}"
 
 
 def _table(rows: list[Row]) -> list[str]:
