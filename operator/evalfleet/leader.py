@@ -89,15 +89,25 @@ class Elector:
     async def _try(self) -> bool:
         lease = await self.api.read_lease()
         if lease is None:
-            return await self.api.write_lease(self._lease(None), create=True) is not None
+            return await self._write(None)
         spec = lease.get("spec") or {}
         holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
-        if (holder, renewed) != self._seen_record:
-            self._seen_record, self._seen_at = (holder, renewed), self.clock()
+        self._see(holder, renewed)
         duration = float(spec.get("leaseDurationSeconds") or self.timing.lease_seconds)
         if holder not in ("", self.identity) and self.clock() - self._seen_at < duration:
             return False
-        return await self.api.write_lease(self._lease(lease), create=False) is not None
+        return await self._write(lease)
+
+    async def _write(self, before: dict[str, Any] | None) -> bool:
+        """Create or renew it in our name; what we have written is what we have seen."""
+        written = await self.api.write_lease(self._lease(before), create=before is None)
+        if written is not None:
+            self._see(self.identity, str(written["spec"].get("renewTime") or ""))
+        return written is not None
+
+    def _see(self, holder: str, renewed: str) -> None:
+        if (holder, renewed) != self._seen_record:
+            self._seen_record, self._seen_at = (holder, renewed), self.clock()
 
     def _lease(self, before: dict[str, Any] | None) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -59,6 +59,19 @@ async def test_the_second_candidate_waits_for_the_lease_on_its_own_clock() -> No
     assert not await first._safely_try(), "the old leader is told at its next renewal"
 
 
+async def test_a_successor_of_a_leader_that_vanished_holds_the_lease_as_its_own() -> None:
+    lease, clock = Lease(), Clock()
+    first, second = candidate(lease, "first", clock), candidate(lease, "second", clock)
+    await first.acquire()
+    assert not await second._safely_try()
+    clock.now = 15.1
+    await second.acquire()
+    holding = asyncio.create_task(second.hold())
+    await asyncio.sleep(5 * TIMING.retry_seconds)
+    assert not holding.done()
+    holding.cancel()
+
+
 async def test_a_renewing_leader_keeps_the_lease() -> None:
     lease, clock = Lease(), Clock()
     first, second = candidate(lease, "first", clock), candidate(lease, "second", clock)
