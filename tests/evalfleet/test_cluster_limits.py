@@ -1,6 +1,7 @@
 """The kill switch, the time to live, and edits while a job runs."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cluster_client import ApiError, Client
@@ -25,11 +26,19 @@ def place(
 
 def test_a_job_is_killed_at_its_active_deadline_and_its_pods_go(place: Bench) -> None:
     place.create("killed", evaluations=LONG, activeDeadlineSeconds=12)
+    place.wait("killed", lambda job: bool(estimates(job)) or terminal(job))
     job = place.wait("killed", terminal)
     assert condition(job, "Failed")["reason"] == "DeadlineExceeded"
     assert seconds_until(job, "Failed") >= 11
     assert job["status"]["workers"]["ready"] == 0
+    assert estimates(job) == []
     place.wait("killed", lambda _: place.children("killed-") == ["configmaps/killed-run"])
+
+
+def estimates(job: dict[str, Any]) -> list[str]:
+    """What a status says of when it will be done."""
+    progress = (job.get("status") or {}).get("progress") or {}
+    return [name for name in progress if name.startswith("estimated")]
 
 
 @pytest.mark.slow

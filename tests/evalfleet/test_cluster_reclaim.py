@@ -99,6 +99,22 @@ def test_an_operator_killed_again_and_again_changes_nothing(
 
 
 @pytest.mark.slow
+def test_preemptions_count_on_though_the_operator_that_saw_them_was_killed(
+    place: Bench, operator: OperatorProcess
+) -> None:
+    place.create("counted", evaluations=[toy_units(60, 0.6)], worker={"image": QUICK_CLAIMS_IMAGE})
+    for number in (1, 2):
+        (pod,) = wait_for_workers(place, "counted", 1)
+        place.cluster.reclaim(pod["spec"]["nodeName"], notice_seconds=5)
+        place.wait("counted", lambda job, number=number: job["status"]["workers"].get("preemptions") == number)  # type: ignore[misc]
+        operator.end(signal.SIGKILL)
+        operator.start()
+    job = place.wait_for("counted", "Succeeded")
+    assert job["status"]["workers"]["preemptions"] == 2
+    assert job["status"]["workers"].get("failures", 0) == 0
+
+
+@pytest.mark.slow
 def test_six_of_eight_workers_reclaimed_at_once_are_replaced_without_back_off(
     place: Bench, operator: OperatorProcess
 ) -> None:
