@@ -189,11 +189,12 @@ def _pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool
             "runAsUser": 65532,
             "runAsGroup": 65532,
             "fsGroup": 65532,
+            "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(shape, command, pool)],
         "volumes": _volumes(owner, shape),
-        "nodeSelector": {**(dict(pool.node_selector) if pool else {}), **_selector(worker)},
+        "nodeSelector": {**_selector(worker), **(dict(pool.node_selector) if pool else {})},
         "tolerations": _tolerations(worker, pool),
     }
     if worker is not None:

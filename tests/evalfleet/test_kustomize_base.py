@@ -39,6 +39,7 @@ def test_the_base_and_the_samples_apply_cleanly(shared_cluster: LocalCluster, na
         "-f",
         samples,
     )
+    kubectl(shared_cluster, "apply", "--server-side", "--validate=strict", "-n", namespace, "-k", K8S / "namespace")
     may = ("auth", "can-i", "--as=system:serviceaccount:evalfleet-system:evalfleet-operator", "-n", namespace)
     assert kubectl(shared_cluster, *may, "create", "jobs.batch").strip() == "yes"
     for verb, resource in (
@@ -46,6 +47,7 @@ def test_the_base_and_the_samples_apply_cleanly(shared_cluster: LocalCluster, na
         ("create", "pods"),
         ("create", "pods/exec"),
         ("update", "evaluationjobs"),
+        ("get", "pods"),
     ):
         command = [shared_cluster.kubectl, f"--kubeconfig={shared_cluster.kubeconfig}", *may, verb, resource]
         assert subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "no", resource

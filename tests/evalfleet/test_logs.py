@@ -30,7 +30,7 @@ def test_a_message_of_several_lines_is_one_line_with_its_object() -> None:
 
 def test_the_traceback_of_an_error_is_in_its_line() -> None:
     try:
-        raise KeyError("units")
+        _ = {}["units"]
     except KeyError:
         line = JsonFormatter().format(record("a pass failed", error=sys.exc_info()))
     assert "KeyError: 'units'" in json.loads(line)["exception"]

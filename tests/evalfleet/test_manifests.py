@@ -50,6 +50,16 @@ def test_a_worker_names_its_slot_generation_pool_and_price() -> None:
     assert body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
 
 
+def test_a_job_cannot_leave_the_nodes_of_the_pool_that_it_pays_for() -> None:
+    spec = {"worker": {"nodeSelector": {"pool": "dearer", "disk": "ssd"}}}
+    assert bodies(spec)[1]["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "spot", "disk": "ssd"}
+
+
+def test_the_files_of_a_large_claim_are_not_given_away_one_by_one_at_every_start() -> None:
+    context = bodies()[1]["spec"]["template"]["spec"]["securityContext"]
+    assert context["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
 def test_long_names_are_shortened_and_stay_distinct() -> None:
     first, second = (Identity("team", "x" * 200 + end, "u").child("w12-345") for end in ("a", "b"))
     assert first != second
