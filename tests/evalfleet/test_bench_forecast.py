@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from evalfleet.bench.forecast import Run as ForecastRun
 from evalfleet.bench.forecast import Size, score_rows, series_groups
+from evalfleet.bench.forecast_parts import Bench, conditions
+from evalfleet.bench.forecast_report import markdown
 from evalfleet.cli import bench_forecast as command
 from evalfleet.traces.demand import arrivals_of_table, discover_demand, in_earnest, read_demand
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, Series
@@ -137,7 +139,9 @@ def test_the_command_writes_all_of_its_page_and_goes_on_where_it_was(tmp_path: P
     assert {"ensemble", "dynamo-kalman", "vpa-histogram-tuned"} <= {row["model"] for row in content["rows"]}
     for text in (
         "Within 1.1 x of the best member in hindsight",
-        "better than every baseline as published",
+        "At 0.9 better than every point baseline as published",
+        "At 0.99 better than every baseline as published",
+        "## Against other systems",
         "better than every baseline, tuned ones included",
         "Written by `evalfleet bench forecast --quick --series mine`",
         "1 processes on",
@@ -158,3 +162,24 @@ def test_rows_count_all_seeds_together() -> None:
     assert rows[0]["n"] == 2 * (600 - 200 - 5)
     assert rows[0]["seeds"] == 2
     assert rows[0]["cpuSeconds"] == 1.0
+
+
+def test_a_percentile_is_no_point_and_a_miss_is_named() -> None:
+    head = {"series": "mine", "horizonSeconds": 300, "quantile": 0.9, "coverage": 0.9, "worstDayCoverage": 0.9, "n": 9}
+    wql = {
+        "ensemble": 1.0,
+        "ses": 0.5,
+        "constant": 1.2,
+        "constant-tuned": 1.1,
+        "vpa-histogram": 0.9,
+        "static-tuned": 0.8,
+    }
+    rows = [{**head, "model": name, "wql": one, "wqlLow": one, "wqlHigh": one, "days": 2} for name, one in wql.items()]
+    content = {"quick": True, "only": [], "seeds": [0], "conditions": conditions(Bench.start(Path("unused")), [])}
+    page = markdown({**content, "rows": rows})
+    assert "At 0.9 better than every point baseline, tuned ones included: 1 of 1 (100%, goal 80%)" in page
+    assert "At 0.9 better than every baseline as published: 0 of 1 (0%); on series longer than a day 0 of 1." in page
+    assert "- mine, 5 min: vpa-histogram 0.9, ensemble 1.0" in page
+    assert "- mine, 5 min: static-tuned 0.8, ensemble 1.0" in page
+    assert "- mine, 5 min, 0.9: 2.00 x ses" in page
+    assert "| mine | 5 min | 1.000 | 0.900 (vpa-histogram) | 0.800 (static-tuned) |" in page

@@ -5,11 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evalfleet.bench import decision_map
+from evalfleet.bench import forecast as tables
 from evalfleet.bench.decision_judge import Judged, judge
 from evalfleet.bench.decision_map import map_cell
 from evalfleet.bench.decision_report import markdown
 from evalfleet.bench.forecast import LEADS
-from evalfleet.bench.forecast_decision import TARGETS, Group, Row, gate_row, online_rows, tuned_rows
+from evalfleet.bench.forecast_decision import (
+    TARGETS,
+    Group,
+    Row,
+    Size,
+    all_rows,
+    gate_row,
+    groups,
+    online_rows,
+    tuned_rows,
+)
 from evalfleet.bench.forecast_parts import Bench, Store, conditions
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
 from evalfleet_scaling.forecast.gate import Gate, GateDecision
@@ -126,3 +138,29 @@ def test_a_cell_of_the_map_has_a_bound_beside_the_saving(tmp_path: Path) -> None
     lines = [line for line in page.splitlines() if line.startswith("| 12.3 | 1 |")]
     assert f"| {row['knownRate']:.3f} | {saving} |" in lines[0]
     assert "| - | - |" in lines[1]
+
+
+@pytest.mark.slow
+def test_all_parts_together_make_the_page_and_a_second_run_computes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_map, "SWINGS", (0.85,))
+    monkeypatch.setattr(decision_map, "JOBS_PER_MINUTE", (1.0,))
+    size = Size(tables.Size((0,), 4, 4), ("diurnal-weekly",), 4, (0,))
+    (tmp_path / "short").mkdir()
+    (tmp_path / "short" / "r.csv").write_text("timestamp_ms,input_length,output_length\n0,4000,10\n")
+    said: list[str] = []
+    pages = []
+    for _ in range(2):
+        bench = Bench.start(tmp_path / "kept", say=said.append)
+        found, done = all_rows(list(groups(tmp_path, size, bench.tell)), size, bench)
+        policies = {row["policy"] for row in found if "policy" in row}
+        assert {"evalfleet", "reactive", "reactive-veto", "proactive", "hpa-keda", "proactive-dynamo-arima"} <= policies
+        assert {row["gate"] for row in found if "gate" in row} <= {"Active", "Off"}
+        pages.append(markdown({"quick": True, "seeds": [0], "conditions": conditions(bench, done), "rows": found}))
+    assert all(one.reused for one in done)
+    assert any("too few to tune" in line for line in said)
+    lines = [[line for line in page.splitlines() if line.startswith("| diurnal-weekly")] for page in pages]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 6 + 3 + 6 * len(policies)
+    assert "| 12.3 | 1 |" in pages[0]
