@@ -171,7 +171,7 @@ def _others(rows: list[Row]) -> list[str]:
     return [
         "## Against other systems",
         "",
-        "WQL at 0.9 / 0.99. Published: the system's defaults; tuned: constants and safety chosen online for every level.",
+        "WQL at 0.9 / 0.99. Published: the system's defaults; tuned: constants and safety per level chosen online.",
         "",
         "| series | H | ensemble | best published | best, tuned ones included |",
         "|---|---|---|---|---|",
