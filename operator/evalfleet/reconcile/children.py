@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from evalfleet.reconcile.redact import redacted
 from evalfleet_worker.protocol import ErrorReport, ExitCode, loads
 
 Object = Mapping[str, Any]
@@ -74,7 +75,7 @@ def child_of(job: Object | None, pods: Iterable[Object]) -> Child:
         name=str(job["metadata"]["name"]),
         phase=phase,
         reason=reason,
-        message=message,
+        message=redacted(message),
         termination=(str(ended[-1].get("message") or "") or None) if ended else None,
         exit_code=int(ended[-1]["exitCode"]) if ended else None,
         preempted=sum(is_disrupted(pod) for pod in ordered),

@@ -10,6 +10,7 @@ from evalfleet.reconcile.evaluationjob.plan import failure_words, unreadable
 from evalfleet.reconcile.evaluationjob.pods import pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, succeeded, waiting
 from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Create, Delete, Step
 from evalfleet_worker.protocol import FinishReport, Result, loads
 
@@ -61,7 +62,7 @@ def _finished(world: World) -> Step:
     progress = {"percent": 100, "unitsTotal": total, "unitsDone": total}
     status = {**reported, "time": time, "progress": progress, **cost_status(world)}
     if report.outcome != "Complete":
-        message = "; ".join(report.messages) or f"{report.samples.failed} samples failed"
+        message = redacted("; ".join(report.messages)) or f"{report.samples.failed} samples failed"
         return failed("SamplesFailed", message, world, status)
     return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world, status)
 

@@ -6,6 +6,7 @@ from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, waiting
 from evalfleet.reconcile.evaluationjob.world import World, plan_status
+from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Create, Delete, Step
 from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
 
@@ -94,5 +95,5 @@ def failure_words(termination: str | None, reason: str, message: str) -> tuple[s
         report = loads(ErrorReport, termination or "")
     except ValueError:
         tail = f": {termination.strip()[-500:]}" if termination and termination.strip() else ""
-        return reason, message + tail
-    return str(report.reason), report.message
+        return reason, redacted(message + tail)
+    return str(report.reason), redacted(report.message)
