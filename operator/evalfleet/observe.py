@@ -36,6 +36,8 @@ from evalfleet_worker.protocol import Progress
 
 Object = Mapping[str, Any]
 DEFAULT_POLICY = "default"
+MOST_RUNS = 5_000
+"""Runs in one spend ledger: about 80 bytes each of the 1 MiB that a ConfigMap holds."""
 MOST_DIGITS = 9
 PRICES_END = Decimal(10) ** 9
 """Beyond every price that the API takes."""
@@ -100,8 +102,15 @@ class Observer:
         return next(self.cache.indexed("EvaluationJob", namespace, uid), None)
 
     def runs(self, namespace: str) -> frozenset[str]:
-        """Uids of all EvaluationJobs of a namespace."""
-        return frozenset(str(body["metadata"]["uid"]) for body in self.cache.of_kind("EvaluationJob", namespace))
+        """Uids of the EvaluationJobs of a namespace whose cost the ledger keeps.
+
+        All of them, up to what one ConfigMap has room for; beyond that the longest ended go, whose status tells it.
+        """
+        bodies = list(self.cache.of_kind("EvaluationJob", namespace))
+        settled = [b for b in bodies if _told_cost(b) and self._is_history(b)] if len(bodies) > MOST_RUNS else []
+        settled.sort(key=lambda body: str(body["status"].get("completionTime") or ""))
+        left_out = {_uid(body) for body in settled[: len(bodies) - MOST_RUNS]}
+        return frozenset(_uid(body) for body in bodies) - left_out
 
     def forget_others(self) -> None:
         """Forget what is remembered of EvaluationJobs that exist no more; called when everything was listed."""
@@ -246,6 +255,14 @@ def _is_worker(job: Object) -> bool:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+
+
+def _uid(body: Object) -> str:
+    return str(body["metadata"]["uid"])
+
+
+def _told_cost(body: Object) -> bool:
+    return "spent" in ((body.get("status") or {}).get("cost") or {})
 
 
 def policy_name(body: Object) -> str:

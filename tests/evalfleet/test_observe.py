@@ -31,6 +31,24 @@ def ended(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "status": {"conditions": [condition("Succeeded")]}}
 
 
+def test_the_ledger_keeps_all_runs_until_they_fill_it_and_then_those_that_are_not_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def done(name: str, at: str, **status: Any) -> dict[str, Any]:
+        body = ended(stored(name))
+        return {**body, "status": {**body["status"], "completionTime": at, **status}}
+
+    cost = {"cost": {"spent": "1.0000"}}
+    old, new = done("old", "2026-01-01T00:00:00Z", **cost), done("new", "2026-01-02T00:00:00Z", **cost)
+    untold = done("untold", "2025-01-01T00:00:00Z")
+    seen = observer(old, new, untold, stored("runs"))
+    assert seen.runs("ns") == {"uid-old", "uid-new", "uid-untold", "uid-runs"}
+    monkeypatch.setattr("evalfleet.observe.MOST_RUNS", 3)
+    assert seen.runs("ns") == {"uid-new", "uid-untold", "uid-runs"}
+    monkeypatch.setattr("evalfleet.observe.MOST_RUNS", 1)
+    assert seen.runs("ns") == {"uid-untold", "uid-runs"}
+
+
 def test_an_edit_is_read_and_the_same_generation_is_parsed_once() -> None:
     seen = observer(stored("a", maxWorkers=1))
     key = Key("EvaluationJob", "ns", "a")
