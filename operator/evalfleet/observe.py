@@ -25,6 +25,7 @@ from evalfleet.ownership import controller_of
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
 from evalfleet.reconcile.evaluationjob.counts import UID_DIGITS
 from evalfleet.reconcile.evaluationjob.recollection import recollected
+from evalfleet.reconcile.evaluationjob.waits import bindings_of
 from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, WorkerView, World
 from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
 from evalfleet.reconcile.fleet.seen import PoolsSeen
@@ -173,6 +174,7 @@ class Observer:
             money=self.memory.money.get(uid),
             eta=self.memory.etas.get(uid),
             policy_problem=policy_problem,
+            bindings=bindings_of(pod for pod in pods if _owner(pod) in self.memory.worker_jobs[uid]),
             extra={
                 "preempted": self._preempted(uid, pods, status),
                 "generations": dict(self.memory.generations.get(uid, {})),

@@ -275,7 +275,8 @@ def test_an_incomplete_report_sends_workers_back_to_work() -> None:
 def test_what_the_store_still_misses_is_believed_rather_than_a_status_that_says_all_is_done() -> None:
     place = finishing({**FINISH_REPORT, "outcome": "Incomplete", "unitsLeft": 2})
     forged = replace(place, status={**place.status, "progress": {"unitsDone": 10}})
-    assert decide(forged).status["progress"] == {"percent": 80, "unitsTotal": 10, "unitsDone": 8}
+    shown = merge_patched({}, decide(forged).status["progress"])
+    assert shown == {"percent": 80, "unitsTotal": 10, "unitsDone": 8}
 
 
 @pytest.mark.parametrize("units", [0, 3])

@@ -257,7 +257,7 @@ class Resources(WireModel):
     cpu: Quantity | None = None
     """cpu request of a worker. Unset: 1."""
     memory: Quantity | None = None
-    """memory request and limit of a worker. Unset: from the plan."""
+    """memory request and limit of a worker. Unset: 2Gi requested, no limit."""
     ephemeral_storage: Quantity | None = None
     """ephemeralStorage request of a worker. Unset: none."""
 
@@ -270,7 +270,7 @@ class Worker(WireModel):
     image_pull_secrets: Annotated[list[Name], Field(max_length=8)] | None = None
     """imagePullSecrets in this namespace. Unset: none."""
     resources: Resources | None = None
-    """resources of a worker. Unset: from the plan."""
+    """resources of a worker. Unset: 1 cpu and 2Gi of memory requested."""
     env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(
         default=None, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     )

@@ -138,6 +138,8 @@ class TimeStatus(WireModel):
     """suspendedSeconds up to the last resumption."""
     provisioning_seconds: Count | None = None
     """provisioningSeconds that workers waited for nodes, summed."""
+    provisioned_until: Time | None = None
+    """provisionedUntil: bindings to nodes up to this moment are in provisioningSeconds."""
     model_load_seconds: Count | None = None
     """modelLoadSeconds, summed over workers."""
     scoring_seconds: Count | None = None

@@ -146,7 +146,6 @@ def _time(time: Any) -> Lines:
     names = (
         ("queueSeconds", "in the queue"),
         ("provisioningSeconds", "waiting for nodes"),
-        ("imageSeconds", "pulling images"),
         ("modelLoadSeconds", "loading the model"),
         ("scoringSeconds", "scoring"),
         ("wastedGpuSeconds", "lost or done twice"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, TypeVar
 
 from evalfleet.conditions import Condition
@@ -46,11 +47,17 @@ class Step:
     requeue_seconds: float | None = None
 
 
+def _together(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both statements; members of one object, as the parts of the time ledger, do not displace each other."""
+    both = {key for key in second if isinstance(second[key], Mapping) and isinstance(first.get(key), Mapping)}
+    return {**first, **second, **{key: {**first[key], **second[key]} for key in both}}
+
+
 World = TypeVar("World")
 
 
 def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Step:
-    """Run steps in their order until one halts; later statements of the same condition win."""
+    """Run steps in their order until one halts; later statements of the same condition or status member win."""
     done: list[Step] = []
     for step in steps:
         done.append(step(world))
@@ -59,7 +66,7 @@ def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Step:
     delays = [step.requeue_seconds for step in done if step.requeue_seconds is not None]
     return Step(
         conditions=tuple({c.type: c for step in done for c in step.conditions}.values()),
-        status={key: value for step in done for key, value in step.status.items()},
+        status=reduce(_together, (step.status for step in done), {}),
         actions=tuple(action for step in done for action in step.actions),
         halt=done[-1].halt if done else False,
         requeue_seconds=min(delays) if delays else None,

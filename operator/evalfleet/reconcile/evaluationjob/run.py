@@ -12,6 +12,7 @@ from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.plan import failure_words
 from evalfleet.reconcile.evaluationjob.pods import waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import ESTIMATES, failed, held, stamp, waiting
+from evalfleet.reconcile.evaluationjob.waits import provisioning_time
 from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
@@ -125,4 +126,4 @@ def _status(world: World, progress: RunProgress) -> dict[str, Any]:
     if world.eta is not None and progress.units_done < total:
         moments = (world.eta.expected, world.eta.low, world.eta.high)
         shown |= zip(ESTIMATES, map(stamp, moments), strict=True)
-    return {"progress": shown, "workers": worker_counts(world), **cost_status(world)}
+    return {"progress": shown, "workers": worker_counts(world), **cost_status(world), **provisioning_time(world)}

@@ -87,6 +87,7 @@ class World:
         eta: when it will be done, where that can be foreseen.
         policy_problem: why the policy cannot be read; empty when it can.
         settings: the operator's.
+        bindings: when its worker pods were created and bound to a node.
     """
 
     now: datetime
@@ -108,6 +109,7 @@ class World:
     money: Money | None = None
     eta: Eta | None = None
     policy_problem: str = ""
+    bindings: tuple[tuple[datetime, datetime], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def is_true(self, kind: str) -> bool:
