@@ -40,6 +40,12 @@ def test_each_binding_is_counted_once_whichever_passes_and_pods_are_lost() -> No
     assert seen(status, [first, second, third, waiting], after=70)["time"] == status["time"]
 
 
+def test_a_moment_that_somebody_wrote_and_nobody_can_read_holds_nothing_up() -> None:
+    for absurd in ("2026-01-01T00:00:00", "soon", 7):
+        status = {**planned()["status"], "time": {"provisionedUntil": absurd}}
+        assert seen(status, [pod(0, 40)], after=44)["time"]["provisioningSeconds"] == 40
+
+
 def test_of_two_bindings_of_one_second_none_is_forgotten() -> None:
     start = planned()["status"]
     early = seen(start, [pod(0, 40)], after=41)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -88,6 +89,14 @@ def is_disrupted(pod: Object) -> bool:
     """Whether the pod was taken away (reclaimed, drained, preempted): never a failure."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+
+
+def bound_at(pod: Object) -> datetime | None:
+    """When the pod was bound to a node, None before that."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    bound = (c for c in conditions if c.get("type") == "PodScheduled" and c.get("status") == "True")
+    text = next((condition.get("lastTransitionTime") for condition in bound), None)
+    return datetime.fromisoformat(str(text)) if text else None
 
 
 def is_ready(pod: Object | None) -> bool:

@@ -5,10 +5,11 @@ server's stamps are whole seconds: a binding is counted when no other of its sec
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from evalfleet.reconcile.evaluationjob.cleanup import parse_time
+from evalfleet.reconcile.children import bound_at
 from evalfleet.reconcile.evaluationjob.terminal import stamp
 from evalfleet.reconcile.evaluationjob.world import World
 
@@ -16,25 +17,16 @@ SETTLED = timedelta(seconds=3)
 Object = Mapping[str, Any]
 
 
-def binding_of(pod: Object) -> tuple[datetime, datetime] | None:
-    """When a pod was created and when it was bound to a node; None before that."""
-    for condition in (pod.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
-            bound = parse_time(condition.get("lastTransitionTime"))
-            created = parse_time(pod["metadata"].get("creationTimestamp"))
-            return None if bound is None or created is None else (created, bound)
-    return None
-
-
 def bindings_of(pods: Iterable[Object]) -> tuple[tuple[datetime, datetime], ...]:
-    """The bindings of those pods that have a node."""
-    return tuple(found for pod in pods if (found := binding_of(pod)) is not None)
+    """When pods were created and bound to a node, of those that have one."""
+    bound = ((pod["metadata"].get("creationTimestamp"), bound_at(pod)) for pod in pods)
+    return tuple((datetime.fromisoformat(created), at) for created, at in bound if created and at is not None)
 
 
 def provisioning_time(world: World) -> dict[str, Any]:
     """The `time` member of a status, when another worker got its node."""
     time = world.status.get("time") or {}
-    counted = parse_time(time.get("provisionedUntil")) or world.created - timedelta(seconds=1)
+    counted = _moment(time.get("provisionedUntil")) or world.created - timedelta(seconds=1)
     fresh = [(c, b) for c, b in world.bindings if counted < b <= world.now - SETTLED]
     if not fresh:
         return {}
@@ -42,3 +34,11 @@ def provisioning_time(world: World) -> dict[str, Any]:
     until = stamp(max(bound for _, bound in fresh))
     total = int(time.get("provisioningSeconds") or 0) + round(seconds)
     return {"time": {**time, "provisioningSeconds": total, "provisionedUntil": until}}
+
+
+def _moment(text: object) -> datetime | None:
+    """A moment of a status, which anybody with the right to may have written; None for what is none."""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(str(text))
+        return moment if moment.tzinfo else None
+    return None

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from evalfleet.reconcile.children import Object
+from evalfleet.reconcile.children import Object, bound_at
 from evalfleet.reconcile.evaluationjob.world import Money
 from evalfleet_scaling.spend import (
     SpendLedger,
@@ -80,7 +80,7 @@ def paid_pod(pod: Object, run: str, pool: str, prices: tuple[Decimal, Decimal]) 
         pool=pool,
         price_per_hour=prices[0],
         on_demand_price_per_hour=prices[1],
-        since=_bound(pod),
+        since=bound_at(pod),
         ended=_ended(pod),
     )
 
@@ -98,14 +98,6 @@ def _noted(ledger: SpendLedger, pod: PaidPod) -> SpendLedger:
     )
     ledger = open_worker(ledger, event)
     return ledger if pod.ended is None else close_worker(ledger, pod.uid, pod.ended.timestamp())
-
-
-def _bound(pod: Object) -> datetime | None:
-    status: Mapping[str, Any] = pod.get("status") or {}
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
-            return _time(condition.get("lastTransitionTime"))
-    return None
 
 
 def _ended(pod: Object) -> datetime | None:
