@@ -87,7 +87,10 @@ class Observer:
         body = self.cache.get(key)
         if body is None:
             return None
-        return self._world(body, now)
+        world = self._world(body, now)
+        if self._is_history(body):
+            self._forget(world.identity.uid)  # it is looked at a few times more; thousands of them are kept
+        return world
 
     def policy_worlds(self, policy: Key, now: datetime) -> dict[str, World]:
         """The worlds of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
@@ -116,19 +119,18 @@ class Observer:
     def forget_others(self) -> None:
         """Forget what is remembered of EvaluationJobs that exist no more; called when everything was listed."""
         alive = {str(body["metadata"]["uid"]) for body in self.cache.of_kind("EvaluationJob")}
+        for uid in set[str]().union(*self._remembered(), self.memory.money) - alive:
+            self._forget(uid)
+            self.memory.money.pop(uid, None)
+
+    def _forget(self, uid: str) -> None:
+        for members in self._remembered():
+            members.pop(uid, None)
+
+    def _remembered(self) -> tuple[dict[str, Any], ...]:
         memory = self.memory
-        remembered: tuple[dict[str, Any], ...] = (
-            self.specs,
-            memory.verdicts,
-            memory.generations,
-            memory.preempted,
-            memory.worker_jobs,
-            memory.money,
-            memory.etas,
-        )
-        for members in remembered:
-            for uid in members.keys() - alive:
-                del members[uid]
+        known = (memory.verdicts, memory.generations, memory.preempted, memory.worker_jobs, memory.etas)
+        return self.specs, *known
 
     def _is_history(self, body: Object) -> bool:
         """Whether an EvaluationJob has ended, has no children, and its last worker is paid."""

@@ -49,6 +49,15 @@ def test_the_ledger_keeps_all_runs_until_they_fill_it_and_then_those_that_are_no
     assert seen.runs("ns") == {"uid-untold", "uid-runs"}
 
 
+def test_of_a_job_that_is_history_nothing_is_remembered_but_its_cost() -> None:
+    seen = observer(ended(stored("a")), stored("b"))
+    for name in ("a", "b"):
+        seen.memory.verdicts[f"uid-{name}"] = FleetVerdict(True, 1, "Admitted", "m")
+        assert seen.job_world(Key("EvaluationJob", "ns", name), NOW) is not None
+    for remembered in (seen.specs, seen.memory.verdicts, seen.memory.worker_jobs, seen.memory.preempted):
+        assert set(remembered) == {"uid-b"}
+
+
 def test_an_edit_is_read_and_the_same_generation_is_parsed_once() -> None:
     seen = observer(stored("a", maxWorkers=1))
     key = Key("EvaluationJob", "ns", "a")
