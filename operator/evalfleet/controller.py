@@ -78,7 +78,8 @@ class Controller:
         self.spend = SpendBook(kube, settings.namespace)
         self._decide_fleet = decide_fleet
         self._holds = holds
-        self._statuses = StatusWriter(kube, self.cache, telemetry, EventRecorder(kube, "evalfleet", settings.identity))
+        events = EventRecorder(kube, "evalfleet", settings.identity, kube.clock.now)
+        self._statuses = StatusWriter(kube, self.cache, telemetry, events)
 
     # In: what the API server tells
 

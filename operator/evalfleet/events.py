@@ -1,9 +1,11 @@
-"""Kubernetes Events: one per change of a condition, repeated ones counted instead of created."""
+"""Kubernetes Events: one per change of a condition; the same words again, with whatever numbers, are counted."""
 
 import hashlib
 import logging
+import re
 from collections import OrderedDict
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol
 
 import aiohttp
@@ -15,6 +17,8 @@ log = logging.getLogger(__name__)
 REMEMBERED = 4096
 MESSAGE_LIMIT = 1000
 NAME_LENGTH = 200
+NUMBERS = re.compile(r"[0-9]+")
+"""Left aside when words are compared: what comes and goes with other times and counts is one series, not a flood."""
 GONE, EXISTS = 404, 409
 
 
@@ -33,20 +37,21 @@ class EventApi(Protocol):
 class EventRecorder:
     """Posts Events about objects; failing to post is logged and never stops a reconciliation."""
 
-    def __init__(self, api: EventApi, component: str, instance: str) -> None:
+    def __init__(self, api: EventApi, component: str, instance: str, now: Callable[[], datetime]) -> None:
         self._api = api
         self._component = component
         self._instance = instance
+        self._now = now
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     async def post(self, about: dict[str, Any], kind: str, reason: str, message: str) -> None:
         """Post an Event of type Normal or Warning about an object."""
         metadata = about["metadata"]
-        text = f"{metadata['uid']}|{kind}|{reason}|{message}"
+        text = f"{metadata['uid']}|{kind}|{reason}|{NUMBERS.sub('', message)}"
         head = metadata["name"][:NAME_LENGTH].rstrip("-.")  # what a cut leaves at the end must not end a label
         name = f"{head}.{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
         path = f"/api/v1/namespaces/{metadata['namespace']}/events"
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         event = self._event(about, name, (kind, reason, message), now)
         try:
             self._remember(name, await self._posted(path, event, self._counts.get(name, 0)))
@@ -57,7 +62,7 @@ class EventRecorder:
 
     async def _posted(self, path: str, event: dict[str, Any], count: int) -> int:
         """Create or count up an Event, whatever an earlier process or the API server's clean-up did; its count."""
-        seen_again = {"lastTimestamp": event["lastTimestamp"]}
+        seen_again = {name: event[name] for name in ("lastTimestamp", "message")}
         at = f"{path}/{event['metadata']['name']}"
         if count:
             try:
