@@ -122,6 +122,7 @@ def test_the_page_names_the_cheapest_that_met_the_target_and_marks_late_work(row
     line = next(line for line in page.splitlines() if line.startswith("| steady | 15 min | 1 %"))
     assert "hpa-keda 2.500" in line
     assert "knative" not in line
+    assert "of 4 cells. Misses:" in page
     alone = page_of([*rows, late])
     assert "knative 1.001 ! 9.0 %" in alone
     assert "| steady | 2 min | Off | LeadTimeWithinTolerance | 1.10 | - | 2.00 |" in page
@@ -164,3 +165,21 @@ def test_all_parts_together_make_the_page_and_a_second_run_computes_nothing(
     assert lines[0] == lines[1]
     assert len(lines[0]) == 6 + 3 + 6 * len(policies)
     assert "| 12.3 | 1 |" in pages[0]
+
+
+def test_the_page_compares_with_the_goals(rows: list[Row]) -> None:
+    key = ("leadTimeSeconds", "lateTargetPercent")
+    costs = {(row["policy"], *(row[name] for name in key)): 1.0 for row in rows}
+    costs["evalfleet", 120, 1.0] = 1.04
+    level = [
+        {**row, "gpuSecondsOverWork": costs[row["policy"], *(row[name] for name in key)], "latePercent": 0.0}
+        for row in rows
+    ]
+    page = page_of(level)
+    assert "1.000 to 1.040; at most 1.03 in 3 of 4 cells" in page
+    assert "- steady, 2 min, 1 %: 1.040" in page
+    daily = [{**row, "series": "diurnal-weekly", "latePercent": 0.0} for row in rows]
+    one = next(row for row in daily if row["policy"] == "evalfleet" and row["leadTimeSeconds"] == 900)
+    page = page_of([*daily, {**one, "policy": "hpa-keda", "gpuSecondsOverWork": 2 * one["gpuSecondsOverWork"]}])
+    assert "50% below hpa-keda (goal 20 %)." in page
+    assert "| hpa-keda | " in page
