@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalfleet.api.evaluationjob import EvaluationJob, Worker
+from evalfleet.api.evaluationjob import Worker
 from evalfleet.api.scalingpolicy import NodePool
 from evalfleet.api.wire import API_VERSION
 from evalfleet_worker.protocol import ExitCode, RunSpec, dumps
@@ -309,8 +309,3 @@ def _metadata(owner: Identity, name: str, labels: Mapping[str, str]) -> Object:
         "labels": {**MANAGED, LABEL_RUN: owner.uid, **labels},
         "ownerReferences": owner.owner_references,
     }
-
-
-def identity_of(job: EvaluationJob, uid: str) -> Identity:
-    """The identity of a job that came from the API server."""
-    return Identity(job.metadata.namespace or "default", job.metadata.name, uid)

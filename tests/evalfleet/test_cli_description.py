@@ -3,6 +3,7 @@ from typing import Any
 
 from evalfleet.cli.description import describe_job, describe_policy
 from evalfleet.cli.job_table import job_rows
+from evalfleet.cli.output import columns
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -89,6 +90,21 @@ def test_the_table_is_ordered_by_age_and_an_ended_job_has_no_workers_any_more() 
     assert dict(zip(headings, first, strict=True))["WORKERS"] == "-"
     row = dict(zip(headings, second, strict=True))
     assert (row["DONE"], row["WORKERS"], row["ETA"], row["STATE"]) == ("40%", "2/3", "in 10m", "Running")
+
+
+def test_what_a_pod_wrote_cannot_move_the_cursor_of_a_terminal() -> None:
+    hostile = "\x1b[2J\x1b]0;owned\x07all is well\r\nnext\u202e"
+    found = body(**{**RUNNING, "conditions": [condition("Ready", "False", "Failed", hostile)]})
+    shown = describe_job(found, None, (), NOW) + columns(job_rows([found], NOW, namespaces=False))
+    assert "all is well" in shown
+    assert not set(shown) & set("\x1b\x07\r\u202e")
+
+
+def test_the_deadline_that_holds_is_shown_before_the_one_that_was_declared() -> None:
+    moved = body("moved", deadlineTime="2026-03-01T13:00:00Z")
+    moved["spec"]["sla"] = {"completionSeconds": 60}
+    headings, first = job_rows([moved], NOW, namespaces=False)
+    assert first[headings.index("DEADLINE")] == "in 1h"
 
 
 def test_a_deadline_is_shown_however_it_was_declared() -> None:

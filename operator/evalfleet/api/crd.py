@@ -27,7 +27,7 @@ EVALUATION_JOB_COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Cost", "string", ".status.cost.spent", 1),
     ("Spot", "integer", ".status.workers.spot", 1),
-    ("Deadline", "string", ".spec.sla.deadlineTime", 1),
+    ("Deadline", "string", ".status.deadlineTime", 1),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
 )
 SCALING_POLICY_COLUMNS = (

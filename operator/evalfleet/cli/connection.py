@@ -58,8 +58,8 @@ class Reader:
         """All objects of a kind in the namespace, or in all of them."""
         from evalfleet.resources import collection_path
 
-        listing = await self._kube.get(collection_path(kind, None if everywhere else self.namespace))
-        return list(listing.get("items") or [])
+        path = collection_path(kind, None if everywhere else self.namespace)
+        return [item async for page in self._kube.pages(path) for item in page.objects]
 
     async def events_of(self, uid: str) -> list[Object]:
         """Events about an object, oldest first."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evalfleet.cli.output import columns
+from evalfleet.cli.output import columns, printable
 from evalfleet.cli.words import NOTHING, Object, age, clock, duration, money, relative, saved_percent, state
 
 Lines = list[str]
@@ -61,7 +61,7 @@ def _text(title: str, sections: Iterable[Section]) -> str:
     parts = [title]
     for section in sections:
         if section.lines:
-            indented = [f"  {line}" for line in section.lines]
+            indented = [f"  {printable(line)}" for line in section.lines]
             parts.append("\n".join([*([f"\n{section.title}"] if section.title else []), *indented]))
     return "\n".join(parts)
 

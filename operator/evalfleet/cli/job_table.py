@@ -41,6 +41,9 @@ def _workers(workers: Any) -> str:
 
 
 def _deadline(body: Object, now: datetime) -> str:
+    holds = (body.get("status") or {}).get("deadlineTime")
+    if holds:  # the policy's default and suspended time included
+        return relative(holds, now)
     sla = body["spec"].get("sla") or {}
     if sla.get("deadlineTime"):
         return relative(sla["deadlineTime"], now)

@@ -33,9 +33,17 @@ def print_data(content: Any, form: Format) -> None:
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells (the first are the headings) aligned as kubectl does."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def printable(text: str) -> str:
+    """Text for one line of a terminal: what a pod or a user wrote must not move its cursor (CVE-2021-25743)."""
+    return "".join(
+        letter if letter.isprintable() else " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
