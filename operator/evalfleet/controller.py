@@ -319,7 +319,7 @@ class Controller:
 
 def _is_refusal(error: KubeError) -> bool:
     """Whether the API server refuses the object as it is: a failed call alone says nothing about it."""
-    return not error.passes if isinstance(error, NameTakenError) else error.status in REFUSED
+    return isinstance(error, NameTakenError) or error.status in REFUSED
 
 
 def _refusal(stated: tuple[Condition, ...], error: KubeError) -> tuple[Condition, ...]:
@@ -328,7 +328,9 @@ def _refusal(stated: tuple[Condition, ...], error: KubeError) -> tuple[Condition
 
 
 def _refusal_words(error: KubeError) -> tuple[str, str]:
-    """Reason and message of a refused child; a full quota is waited for like any other."""
+    """Reason and message of a refused child; a full quota is waited for, and so is the end of a predecessor."""
+    if isinstance(error, NameTakenError) and error.passes:
+        return "WaitingForCleanup", str(error).removeprefix(f"{CONFLICT}: ")
     if "exceeded quota" in str(error):
         return "WaitingForQuota", f"a ResourceQuota of the namespace is used up: {error}"
     return "ObjectRefused", f"the API server refuses an object of this job: {error}"

@@ -41,6 +41,8 @@ async def test_a_job_created_again_waits_for_the_children_of_its_predecessor_to_
         with pytest.raises(RuntimeError, match="predecessor"):
             await controller._reconcile(KEY)
         assert "/apis/batch/v1/namespaces/ns/jobs/job-plan" not in server.objects  # it would read the old spec
+        assert (state(server, "Reconciling")[0], state(server, "Stalled")[0]) == ("True", "None")
+        assert "predecessor" in state(server, "Ready")[1]
         del server.objects[f"{CONFIG_MAPS}/job-run"]
         await controller._reconcile(KEY)
         assert server.objects[f"{CONFIG_MAPS}/job-run"]["data"]["spec.json"] != "old"
