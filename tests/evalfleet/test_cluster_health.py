@@ -42,6 +42,7 @@ def test_a_leader_and_its_standby_are_both_ready(place: Bench) -> None:
 @pytest.mark.slow
 def test_nobody_is_ready_while_the_api_server_is_away(place: Bench) -> None:
     with running_operator(place, EVALFLEET_IDENTITY="a") as leader:
+        wait_until(lambda: holder(place) == "a", "nobody leads")  # a Lease of whoever was killed before runs out first
         leader.wait_for("/readyz", 200)
         with running_operator(place, EVALFLEET_IDENTITY="b") as standby:
             standby.wait_for("/readyz", 200)

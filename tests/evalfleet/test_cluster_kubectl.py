@@ -123,7 +123,8 @@ def _told(member: Object, words: str) -> bool:
 @pytest.mark.slow
 def test_the_columns_show_a_run_and_its_end(place: Bench, operator: OperatorProcess) -> None:
     slow = toy("slow", count="200", seconds="0.04")
-    place.create("columns", evaluations=[slow], sla={"deadlineTime": "2999-01-01T00:00:00Z"})
+    far = {"deadlineTime": "2999-01-01T00:00:00Z", "onInfeasible": "RunAnyway"}  # spot alone guarantees nothing
+    place.create("columns", evaluations=[slow], sla=far)
     place.wait("columns", lambda job: bool((job.get("status") or {}).get("progress", {}).get("percent")))
     running = columns(place, "columns")
     assert running["WORKERS"] == "1"

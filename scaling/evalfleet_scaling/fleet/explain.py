@@ -190,7 +190,7 @@ def _inactive_words(standing: Standing, left: float, earliest: float, short_of_m
     if standing == Standing.REFUSED:
         cause = "the policy's money limits" if short_of_money else "the on-demand quota"
         when = (
-            "no deadline is feasible"
+            "no deadline is feasible, only onInfeasible: RunAnyway without a guarantee"
             if earliest == inf
             else f"the earliest feasible one is {duration(earliest)} from now"
         )
