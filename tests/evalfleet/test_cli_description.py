@@ -70,6 +70,13 @@ def test_a_finished_job_shows_results_with_intervals() -> None:
     assert "all of them: s3://b/r" in text
 
 
+def test_a_pool_shows_the_machine_that_the_policy_names() -> None:
+    pool: dict[str, Any] = {"name": "p", "capacityType": "Spot", "pricePerHour": "1", "maxWorkers": 8, "zone": "eu-1"}
+    pool["accelerator"] = {"product": "NVIDIA-H100", "countPerWorker": 2}
+    policy = {"metadata": {"name": "default", "namespace": "team"}, "spec": {"pools": [pool]}}
+    assert "2 x NVIDIA-H100 in eu-1" in describe_policy(policy, [], NOW)
+
+
 def test_a_policy_shows_its_pools_and_what_was_saved() -> None:
     pools = [{"name": "spot", "capacityType": "Spot", "pricePerHour": "1.20", "maxWorkers": 8}]
     seen = [{"name": "spot", "workers": 3, "ready": 2, "interruptions": 4, "startupSecondsP50": 95}]

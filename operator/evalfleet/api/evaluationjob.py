@@ -338,7 +338,7 @@ class EvaluationJobSpec(WireModel):
     ttl_seconds_after_finished: NonNegativeInt | None = None
     """ttlSecondsAfterFinished until the object is deleted; results stay in the store. Unset: never."""
     seed: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] = 0
-    """seed of sampling and few-shot choice. Default 0."""
+    """seed of sampled generations; few-shot examples are those that lm-evaluation-harness chooses. Default 0."""
     confirm_run_unsafe_code: bool = False
     """confirmRunUnsafeCode: run python and metrics that execute output. Default false; needs allowUnsafeCode too."""
 

@@ -29,7 +29,7 @@ class Accelerator(WireModel):
     count_per_worker: Annotated[int, Field(ge=1, le=16)] = 1
     """countPerWorker of the resource. Default 1."""
     product: ShortText | None = None
-    """product name shown to people, for example NVIDIA-H100-80GB-HBM3. Unset: unknown."""
+    """product name shown to people (nodeSelector decides), for example NVIDIA-H100-80GB-HBM3. Unset: unknown."""
 
 
 class NodePool(WireModel):
@@ -48,7 +48,7 @@ class NodePool(WireModel):
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
     """tolerations of the pool's taints. Unset: none."""
     zone: ShortText | None = None
-    """zone of the pool. Unset: unknown."""
+    """zone of the pool, shown to people; nodeSelector decides. Unset: unknown."""
     accelerator: Accelerator | None = None
     """accelerator one worker occupies. Unset: one nvidia.com/gpu, or nothing if Local."""
     expected_startup_seconds: Annotated[int, Field(ge=1, le=7200)] = 300

@@ -165,7 +165,7 @@ def _results(status: Any) -> Lines:
 
 def _pools(spec: Any, status: Any) -> Lines:
     seen = {pool["name"]: pool for pool in status.get("pools") or []}
-    rows = [["NAME", "CAPACITY", "PRICE/H", "WORKERS", "READY", "MAX", "INTERRUPTIONS", "START-UP"]]
+    rows = [["NAME", "CAPACITY", "PRICE/H", "WORKERS", "READY", "MAX", "INTERRUPTIONS", "START-UP", "MACHINE"]]
     for pool in spec["pools"]:
         found = seen.get(pool["name"], {})
         startup = found.get("startupSecondsP50")
@@ -178,9 +178,18 @@ def _pools(spec: Any, status: Any) -> Lines:
                 str(pool["maxWorkers"]),
                 str(found.get("interruptions", 0)),
                 duration(startup) if startup is not None else NOTHING,
+                _machine(pool),
             ]
         )
     return columns(rows).splitlines()
+
+
+def _machine(pool: Any) -> str:
+    """What a worker of the pool occupies and where, as far as the policy says."""
+    accelerator = pool.get("accelerator") or {}
+    product, count = accelerator.get("product"), accelerator.get("countPerWorker", 1)
+    known = [f"{count} x {product}" if product else "", f"in {pool['zone']}" if pool.get("zone") else ""]
+    return " ".join(filter(None, known)) or NOTHING
 
 
 def _decision(status: Any, now: datetime) -> Lines:
