@@ -5,11 +5,13 @@ safety x P for the quantile; a rule with quantiles of its own gives both. Their 
 by the harness.
 """
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from evalfleet_scaling.forecast.baselines.rule import LevelRule, Rule
 from evalfleet_scaling.forecast.decision import Situation, proactive_workers
-from evalfleet_scaling.forecast.interface import FloatArray
+from evalfleet_scaling.forecast.interface import FloatArray, Series
 from evalfleet_scaling.forecast.policy import LEVELS, Candidate, Lanes, Observation
 from evalfleet_scaling.forecast.workers import DemandForecast, Proactive, recent_rate
 
@@ -17,10 +19,10 @@ from evalfleet_scaling.forecast.workers import DemandForecast, Proactive, recent
 class PointProactive:
     """The proactive rule with a point forecast and a safety factor."""
 
-    def __init__(self, lanes: Lanes, rule: Rule) -> None:
+    def __init__(self, lanes: Lanes, told: "Told") -> None:
         self.lanes = lanes
         self.rate = recent_rate(lanes.series)
-        self.leads, self.points = _forecasts(lanes, rule, (0.5,))
+        self.leads, self.points = told.of(lanes)
         self.column = np.searchsorted(self.leads, lanes.lead_minutes)
 
     def wanted(self, seen: Observation) -> FloatArray:
@@ -44,18 +46,36 @@ def _situation(lanes: Lanes, rate: FloatArray, seen: Observation) -> Situation:
     )
 
 
-def _forecasts(lanes: Lanes, rule: Rule | LevelRule, levels: tuple[float, ...]) -> tuple[tuple[int, ...], FloatArray]:
-    """Lead times, and forecasts of shape (minutes, series, leads, levels)."""
-    leads = tuple(sorted(set(lanes.lead_minutes.tolist())))
-    each = [
-        np.stack([np.maximum.accumulate(rule.raw(series, lead, levels, tuned=True), axis=1) for lead in leads], axis=1)
-        for series in lanes.series
-    ]
-    return leads, np.stack(each, axis=1)
+@dataclass
+class Told:
+    """What a rule says of the series it was last asked about: tuning replays them again with other settings.
+
+    Attributes:
+        rule: the rule.
+        levels: asked for.
+    """
+
+    rule: Rule | LevelRule
+    levels: tuple[float, ...]
+    series: tuple[Series, ...] = ()
+    leads: tuple[int, ...] = ()
+    forecasts: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def of(self, lanes: Lanes) -> tuple[tuple[int, ...], FloatArray]:
+        """Lead times, and forecasts of shape (minutes, series, leads, levels)."""
+        leads = tuple(sorted(set(lanes.lead_minutes.tolist())))
+        if self.series is not lanes.series or self.leads != leads:
+            self.forecasts = np.stack([self._one(series, leads) for series in lanes.series], axis=1)
+            self.series, self.leads = lanes.series, leads
+        return leads, self.forecasts
+
+    def _one(self, series: Series, leads: tuple[int, ...]) -> FloatArray:
+        each = [self.rule.raw(series, lead, self.levels, tuned=True) for lead in leads]
+        return np.stack([np.maximum.accumulate(one, axis=1) for one in each], axis=1)
 
 
-def _level_policy(lanes: Lanes, rule: LevelRule) -> Proactive:
-    leads, quantiles = _forecasts(lanes, rule, LEVELS)
+def _level_policy(lanes: Lanes, told: Told) -> Proactive:
+    leads, quantiles = told.of(lanes)
     return Proactive(lanes, DemandForecast(leads, LEVELS, quantiles))
 
 
@@ -63,5 +83,7 @@ def candidate(rule: Rule | LevelRule) -> Candidate:
     """The proactive rule on the forecasts of a rule."""
     name = f"proactive-{rule.name}"
     if isinstance(rule, LevelRule):
-        return Candidate(name, lambda lanes: _level_policy(lanes, rule), LEVELS)
-    return Candidate(name, lambda lanes: PointProactive(lanes, rule))
+        levels = Told(rule, LEVELS)
+        return Candidate(name, lambda lanes: _level_policy(lanes, levels), LEVELS)
+    points = Told(rule, (0.5,))
+    return Candidate(name, lambda lanes: PointProactive(lanes, points))
