@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from evalfleet.settings import Settings
+
 K8S = Path(__file__).parents[2] / "k8s"
 Object = dict[str, Any]
 
@@ -71,6 +73,20 @@ def test_the_operators_pods_are_restricted() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_the_worker_image_can_be_seen_and_changed_and_is_the_default() -> None:
+    (container,) = named("Deployment", "evalfleet-operator")["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["EVALFLEET_WORKER_IMAGE"] == Settings().worker_image
+
+
+def test_the_service_finds_the_port_of_the_metrics() -> None:
+    service = named("Service", "evalfleet-operator")["spec"]
+    template = named("Deployment", "evalfleet-operator")["spec"]["template"]
+    (port,) = template["spec"]["containers"][0]["ports"]
+    assert service["selector"] == template["metadata"]["labels"]
+    assert service["ports"][0]["targetPort"] == port["name"]
 
 
 @pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])

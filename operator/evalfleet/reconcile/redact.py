@@ -24,6 +24,6 @@ _CREDENTIALS = (
 
 def redacted(words: str) -> str:
     """The same words without what looks like a credential."""
-    for pattern, replacement in _CREDENTIALS:
+    for pattern, replacement in _CREDENTIALS if words else ():  # most children have nothing to say
         words = pattern.sub(replacement, words)
     return words
