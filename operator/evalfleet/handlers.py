@@ -27,7 +27,6 @@ class Watcher:
         self._loop = loop
         self._deliver = deliver
         self._stop = threading.Event()
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
         self.error: BaseException | None = None
 
@@ -47,19 +46,24 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry(),
-                    settings=_settings(),
-                    standalone=True,
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                    ready_flag=self._ready,
-                )
-            )
+            asyncio.run(self._watch())
         except BaseException as error:  # noqa: BLE001 - whatever ends the watches ends the operator, which says it
             self.error = error
+
+    async def _watch(self) -> None:
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=self._stop,
+            )
+        finally:
+            # kopf waits for the flag in a thread of the loop's executor, and the loop's end waits for that thread:
+            # without this a watch that failed would leave a process that leads, looks alive and sees nothing.
+            self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

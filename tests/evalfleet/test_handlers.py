@@ -1,13 +1,15 @@
 """What the watches ask the API server for."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
-from small_api_server import small_server
+from small_api_server import SmallServer, small_server
 
 from evalfleet.handlers import Watcher
 
@@ -40,7 +42,9 @@ def discovery(path: str) -> dict[str, Any] | None:
     return None
 
 
-async def test_only_our_own_pods_and_jobs_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@asynccontextmanager
+async def watching(folder: Path, environment: pytest.MonkeyPatch) -> AsyncIterator[tuple[SmallServer, Watcher]]:
+    """A watcher that is not started yet, and the API server of its kubeconfig."""
     async with small_server() as (server, _):
 
         def answer(method: str, path: str, body: Any) -> web.Response | None:
@@ -48,7 +52,7 @@ async def test_only_our_own_pods_and_jobs_are_asked_for(tmp_path: Path, monkeypa
             return web.json_response(found) if found is not None else None
 
         server.refuse = answer
-        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(
             f"""
 apiVersion: v1
@@ -59,13 +63,17 @@ contexts: [{{name: a, context: {{cluster: a, user: a}}}}]
 current-context: a
 """
         )
-        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        environment.setenv("KUBECONFIG", str(kubeconfig))
         watcher = Watcher((), asyncio.get_running_loop(), lambda *_: None)
+        yield server, watcher
+        await asyncio.to_thread(watcher.stop)
+
+
+async def test_only_our_own_pods_and_jobs_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watching(tmp_path, monkeypatch) as (server, watcher):
         watcher.start()
         asked: dict[str, str] = {}
-        for _ in range(100):
-            if len(asked) == 4:
-                break
+        while len(asked) < 4:
             await asyncio.sleep(0.05)
             assert watcher.alive, watcher.error
             for _, path in list(server.calls):
@@ -73,6 +81,20 @@ current-context: a
                 kind = parts.path.rpartition("/")[2]
                 if kind in ("pods", "jobs", "evaluationjobs", "scalingpolicies"):
                     asked[kind] = parse_qs(parts.query).get("labelSelector", [""])[0]
-        await asyncio.to_thread(watcher.stop)
     ours = "app.kubernetes.io/managed-by=evalfleet"
     assert asked == {"pods": ours, "jobs": ours, "evaluationjobs": "", "scalingpolicies": ""}
+
+
+async def test_a_watch_that_the_api_server_ends_with_an_error_ends_the_watcher_with_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(tmp_path, monkeypatch) as (server, watcher):
+        status = {"kind": "Status", "code": 500, "message": "etcd is gone"}
+        server.events = [{"type": "ERROR", "object": status}]
+        watcher.start()
+        for _ in range(1200):  # a thread that hangs is a failure, not a test that hangs
+            if not watcher.alive:
+                break
+            await asyncio.sleep(0.05)
+        assert not watcher.alive
+        assert "etcd is gone" in str(watcher.error)
