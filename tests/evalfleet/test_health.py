@@ -91,7 +91,9 @@ async def test_a_reconciliation_that_never_ends_fails_the_liveness_probe(silent_
     stamps = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
     body = manifest()
     operator.controller.cache.put("EvaluationJob", {**body, "metadata": {**body["metadata"], **stamps}})
-    http = await serve(settings.http_address, operator.telemetry.registry, lambda: why_not_alive(operator.vitals()), lambda: "")
+    http = await serve(
+        settings.http_address, operator.telemetry.registry, lambda: why_not_alive(operator.vitals()), lambda: ""
+    )
     assert await answer(port, "/healthz") == (200, "ok")
     work = asyncio.create_task(operator.controller.work())
     operator.controller.queue.add(Key("EvaluationJob", "ns", "job"))
