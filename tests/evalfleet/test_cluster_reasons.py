@@ -73,6 +73,7 @@ def test_planning_that_runs_out_of_memory_fails_with_the_limit(place: Bench) -> 
     place.create("plan-memory", evaluations=[toy("t", plan_megabytes="400")], worker=small)
     job = place.wait("plan-memory", terminal)
     assert_failed(job, "OutOfMemory", "150Mi", "spec.worker.resources.memory")
+    assert "another attempt" not in condition(job, "Failed")["message"]
 
 
 def test_a_worker_that_runs_out_of_memory_says_so_while_it_is_tried_again(place: Bench) -> None:
@@ -95,7 +96,7 @@ def test_a_service_account_that_does_not_exist_says_where_to_look(place: Bench) 
 @pytest.mark.slow
 def test_a_full_quota_is_waited_for_and_a_refused_worker_is_told_to_its_job(place: Bench) -> None:
     place.kubectl("delete", "evj", "--all", "--wait", "--timeout=60s")
-    wait_until(lambda: not place.children(), "children are left")
+    wait_until(lambda: not [one for one in place.children() if one.startswith("jobs/")], "Jobs are left")
     place.kubectl("create", "quota", "few", "--hard=count/jobs.batch=1")
     place.client.wait(f"/api/v1/namespaces/{place.namespace}/resourcequotas/few", lambda few: "used" in few["status"])
     place.create("second")

@@ -11,7 +11,7 @@ from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy,
 
 from evalfleet.conditions import Condition
 from evalfleet.mergepatch import merge_patched
-from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.children import ANOTHER, Phase
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, World
@@ -130,6 +130,14 @@ def test_a_failed_plan_fails_the_job_in_the_pods_own_words(termination: str | No
     step = decide(world({"plan": failed}))
     assert says(step, "Failed") == ("True", reason)
     assert says(step, "Succeeded") == ("False", reason)
+
+
+def test_a_job_that_failed_for_good_is_not_told_of_another_attempt() -> None:
+    words = {"reason": "OutOfMemory", "message": f"killed for lack of memory{ANOTHER}"}
+    step = decide(world({"plan": child(Phase.WAITING, **words)}))
+    assert stated(step, "Failed").message == stated(step, "Planned").message == "killed for lack of memory"
+    spent = worker(phase=Phase.WAITING, failures=7, **words)
+    assert ANOTHER not in stated(decide(world(planned(workers=(spent,)))), "Failed").message
 
 
 def test_a_job_that_is_all_cached_goes_straight_to_its_finish() -> None:

@@ -2,7 +2,7 @@
 
 from evalfleet.conditions import false, true, unknown
 from evalfleet.manifests import plan_job, spec_config_map
-from evalfleet.reconcile.children import HOPELESS, Phase
+from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, waiting
 from evalfleet.reconcile.evaluationjob.world import World, plan_status
@@ -89,6 +89,7 @@ def unreadable(role: str, error: ValueError) -> tuple[str, str]:
 
 def failure_words(termination: str | None, reason: str, message: str) -> tuple[str, str]:
     """What a failed pod said itself, else what Kubernetes says about it."""
+    message = message.removesuffix(ANOTHER)
     if reason in HOPELESS:
         return reason, message
     try:

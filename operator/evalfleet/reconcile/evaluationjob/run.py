@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalfleet.conditions import Condition, false, true
-from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
+from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.cost import cost_status
 from evalfleet.reconcile.evaluationjob.counts import count_failures, worker_counts
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
@@ -70,7 +70,7 @@ def _last_words(broken: Sequence[WorkerView]) -> tuple[str, str]:
     if not broken:
         return "BackoffLimitExceeded", "its worker is gone"
     child = max(broken, key=lambda worker: worker.created).child
-    return failure_words(child.termination, child.reason, child.message.removesuffix(ANOTHER))
+    return failure_words(child.termination, child.reason, child.message)
 
 
 def _workers_ready(world: World) -> tuple[Condition, ...]:
