@@ -160,7 +160,7 @@ def _map(rows: list[Row]) -> list[str]:
         "",
         f"`diurnal-weekly` with other swings and more or fewer jobs, {seeds} seeds together. `true rate`: our rule",
         "with the generator's own distribution in place of a forecast, tuned. With this rule no forecast saves more.",
-        "Where the setting chosen on the first days missed the target, the best in hindsight stands; not for `evalfleet`.",
+        "Where the setting chosen on the first days missed the target, its best in hindsight stands; for ours never.",
         "Settings are steps: a rule that misses by a little at one stands with the next, dearer one.",
         "",
         *_cells(rows),
