@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 from cluster_client import Client
-from lifecycle import QUICK_CLAIMS_IMAGE, done_units, kill_worker, rows, samples, toy_units, wait_for_workers
+from lifecycle import (
+    QUICK_CLAIMS_IMAGE,
+    done_units,
+    kill_worker,
+    rows,
+    running_workers,
+    samples,
+    toy_units,
+    wait_for_workers,
+)
 from operator_bench import Bench, OperatorProcess, bench, has, policy, running_operator, wait_until
 
 from evalfleet.localcluster import LocalCluster
@@ -103,15 +112,29 @@ def test_preemptions_count_on_though_the_operator_that_saw_them_was_killed(
     place: Bench, operator: OperatorProcess
 ) -> None:
     place.create("counted", evaluations=[toy_units(60, 0.6)], worker={"image": QUICK_CLAIMS_IMAGE})
+    taken: set[str] = set()
     for number in (1, 2):
-        (pod,) = wait_for_workers(place, "counted", 1)
-        place.cluster.reclaim(pod["spec"]["nodeName"], notice_seconds=5)
+        worker = wait_for_another(place, "counted", taken)
+        taken.add(worker["metadata"]["uid"])
+        place.cluster.reclaim(worker["spec"]["nodeName"], notice_seconds=5)
         place.wait("counted", lambda job, number=number: job["status"]["workers"].get("preemptions") == number)  # type: ignore[misc]
         operator.end(signal.SIGKILL)
         operator.start()
     job = place.wait_for("counted", "Succeeded")
     assert job["status"]["workers"]["preemptions"] == 2
     assert job["status"]["workers"].get("failures", 0) == 0
+
+
+def wait_for_another(place: Bench, name: str, taken: set[str]) -> Object:
+    """A running worker that was not taken away before: one whose node goes runs on while its notice lasts."""
+    found: list[Object] = []
+
+    def appeared() -> bool:
+        found[:] = [pod for pod in running_workers(place, name) if pod["metadata"]["uid"] not in taken]
+        return bool(found)
+
+    wait_until(appeared, f"{name} never had another worker")
+    return found[0]
 
 
 @pytest.mark.slow
