@@ -41,7 +41,8 @@ ACTIVE_JOBS = 100
 FINISHED_JOBS = 1_000
 EDITS_PER_REPEAT = 40
 SETTLE_SECONDS = 45.0
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 300.0
+"""Several times what recurs: everything is listed once a minute, watches are renewed every four."""
 AT_ONCE = 4
 
 
