@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from cluster_client import Client
-from lifecycle import QUICK_CLAIMS_IMAGE, kill_worker, toy_units, wait_for_workers, worker_jobs
+from lifecycle import QUICK_CLAIMS_IMAGE, counted, kill_worker, toy_units, wait_for_workers, worker_jobs
 from operator_bench import Bench, OperatorProcess, bench, condition, has, running_operator, wait_until
 
 from evalfleet.localcluster import LocalCluster
@@ -34,7 +34,7 @@ def test_a_crash_counts_though_its_job_was_removed_and_the_operator_began_anew(
     place.create("crashes", evaluations=[work], backoffLimit=1, worker={"image": QUICK_CLAIMS_IMAGE})
     (first,) = wait_for_workers(place, "crashes", 1)
     kill_worker(place, first)
-    place.wait("crashes", lambda job: job["status"]["workers"].get("failures") == 1)
+    place.wait("crashes", lambda job: counted(job, "failures") == 1)
     place.patch("crashes", suspend=True)
     wait_until(lambda: not worker_jobs(place, "crashes"), "a suspended job keeps its workers")
     operator.end(signal.SIGKILL)

@@ -98,7 +98,9 @@ def test_a_full_quota_is_waited_for_and_a_refused_worker_is_told_to_its_job(plac
     place.kubectl("delete", "evj", "--all", "--wait", "--timeout=60s")
     wait_until(lambda: not [one for one in place.children() if one.startswith("jobs/")], "Jobs are left")
     place.kubectl("create", "quota", "few", "--hard=count/jobs.batch=1")
-    place.client.wait(f"/api/v1/namespaces/{place.namespace}/resourcequotas/few", lambda few: "used" in few["status"])
+    place.client.wait(
+        f"/api/v1/namespaces/{place.namespace}/resourcequotas/few", lambda few: "used" in (few.get("status") or {})
+    )
     place.create("second")
     job = place.wait_for("second", "Admitted", "False", "WaitingForQuota")
     assert "few" in condition(job, "Admitted")["message"]

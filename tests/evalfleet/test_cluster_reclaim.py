@@ -10,6 +10,7 @@ import pytest
 from cluster_client import Client
 from lifecycle import (
     QUICK_CLAIMS_IMAGE,
+    counted,
     done_units,
     kill_worker,
     rows,
@@ -118,7 +119,7 @@ def test_preemptions_count_on_though_the_operator_that_saw_them_was_killed(
         worker = wait_for_another(place, "counted", taken)
         taken.add(worker["metadata"]["uid"])
         place.cluster.reclaim(worker["spec"]["nodeName"], notice_seconds=5)
-        place.wait("counted", lambda job, number=number: job["status"]["workers"].get("preemptions") == number)  # type: ignore[misc]
+        place.wait("counted", lambda job, number=number: counted(job, "preemptions") == number)  # type: ignore[misc]
         operator.end(signal.SIGKILL)
         operator.start()
     workers = place.client.get(place.job_path("counted"))["status"]["workers"]
@@ -175,7 +176,7 @@ def _reclaim_six_of_eight(place: Bench) -> None:
     after = wait_for_workers(place, "eight", 8)
     kept = {pod["metadata"]["uid"] for pod in before} - gone
     assert kept < {pod["metadata"]["uid"] for pod in after}
-    job = place.wait("eight", lambda job: job["status"]["workers"].get("preemptions", 0) >= 6)
+    job = place.wait("eight", lambda job: counted(job, "preemptions") >= 6)
     assert not has(job, "Failed")
     place.client.delete(place.job_path("eight"))
     place.wait_until_gone("eight")

@@ -27,6 +27,11 @@ def done_units(job: Object) -> int:
     return int(((job.get("status") or {}).get("progress") or {}).get("unitsDone") or 0)
 
 
+def counted(job: Object, what: str) -> int:
+    """A count of `status.workers`, 0 before it is there."""
+    return int(((job.get("status") or {}).get("workers") or {}).get(what) or 0)
+
+
 def is_finished(worker: Object) -> bool:
     """Whether a worker Job has ended, well or badly."""
     conditions = (worker.get("status") or {}).get("conditions") or []
