@@ -119,7 +119,7 @@ def test_preemptions_count_on_though_the_operator_that_saw_them_was_killed(
         worker = wait_for_another(place, "counted", taken)
         taken.add(worker["metadata"]["uid"])
         place.cluster.reclaim(worker["spec"]["nodeName"], notice_seconds=5)
-        place.wait("counted", lambda job, number=number: counted(job, "preemptions") == number)  # type: ignore[misc]
+        place.wait("counted", lambda job, number=number: counted(job, "preemptions") == number)
         operator.end(signal.SIGKILL)
         operator.start()
     workers = place.client.get(place.job_path("counted"))["status"]["workers"]
