@@ -76,7 +76,9 @@ def ledger_path(place: Bench, name: str) -> str:
 
 
 def ledger(place: Bench, name: str) -> SpendLedger:
-    return ledger_from_document(json.loads(place.client.get(ledger_path(place, name))["data"]["ledger.json"]))
+    """The stored ledger of a policy, an empty one before it is written."""
+    stored = place.client.find(ledger_path(place, name))
+    return ledger_from_document(json.loads(stored["data"]["ledger.json"])) if stored else SpendLedger()
 
 
 def wait_until_paid(place: Bench, name: str, by: str) -> tuple[Object, SpendLedger]:
