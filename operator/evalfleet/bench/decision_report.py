@@ -3,6 +3,7 @@
 from typing import Any
 
 from evalfleet.bench.forecast_parts import conditions_text
+from evalfleet.markdown import table, table_of
 
 Row = dict[str, Any]
 Key = tuple[str, int, float]
@@ -22,7 +23,7 @@ def markdown(content: dict[str, Any]) -> str:
     head = ["# Decision replay", "", *_conditions(content), "", *_intro()]
     goals = ["", "## Goals", "", *_reaction_goal(policies), "", *_saving_goal(policies)]
     parts = [head, _summary(policies), goals, ["", *_gates(gates)], ["", *_map(cells)], ["", "## All rows", ""]]
-    return "\n".join([*(line for part in parts for line in part), *_table(policies)]) + "\n"
+    return "\n".join([*(line for part in parts for line in part), *table_of(policies)]) + "\n"
 
 
 def _conditions(content: dict[str, Any]) -> list[str]:
@@ -45,19 +46,17 @@ def _intro() -> list[str]:
 
 
 def _summary(rows: list[Row]) -> list[str]:
-    lines = [
-        "| series | lead | target | evalfleet (nightly) | late | tuned reactive | proactive | other system | hindsight "
-        "| our rule, other forecast | hindsight |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("series", "lead", "target", "evalfleet (nightly)", "late", "tuned reactive", "proactive")
+    others = ("other system", "hindsight", "our rule, other forecast", "hindsight")
+    lines = []
     for (series, lead, target), found in _by_key(rows).items():
         ours = found[ONLINE]
         other = _cheapest(found, lambda name: name not in OURS and not name.startswith(SAME_RULE))
         same = _cheapest(found, lambda name: name.startswith(SAME_RULE))
         cells = [series, f"{lead // 60} min", f"{target:g} %", f"{_cost(ours)} ({ours['low']:.2f}-{ours['high']:.2f})"]
         cells += [f"{ours['latePercent']:.2f} %", _cost(found["reactive"]), _cost(found["proactive"])]
-        lines.append("| " + " | ".join([*cells, *_named(other), *_named(same)]) + " |")
-    return lines
+        lines.append([*cells, *_named(other), *_named(same)])
+    return table((*columns, *others), lines)
 
 
 def _reaction_goal(rows: list[Row]) -> list[str]:
@@ -138,19 +137,14 @@ def _named(row: Row | None) -> tuple[str, str]:
 
 
 def _gates(rows: list[Row]) -> list[str]:
-    lines = [
-        "## Self-replay gate on the last seven days, target 1 %",
-        "",
-        "| series | lead | decision | reason | reactive | proactive | static |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ("series", "lead", "decision", "reason", "reactive", "proactive", "static")
+    lines = []
     for row in rows:
         costs = [
             "-" if row[name] is None else f"{row[name]:.2f}" for name in ("reactiveCost", "proactiveCost", "staticCost")
         ]
-        cells = [row["series"], f"{row['leadTimeSeconds'] // 60} min", row["gate"], row["reason"], *costs]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        lines.append([row["series"], f"{row['leadTimeSeconds'] // 60} min", row["gate"], row["reason"], *costs])
+    return ["## Self-replay gate on the last seven days, target 1 %", "", *table(columns, lines)]
 
 
 def _map(rows: list[Row]) -> list[str]:
@@ -168,30 +162,18 @@ def _map(rows: list[Row]) -> list[str]:
 
 
 def _cells(rows: list[Row]) -> list[str]:
-    lines = [
-        "| peak / trough | jobs a minute | evalfleet late | best other system | evalfleet | saving "
-        "| true rate | saving | tuned reactive |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("peak / trough", "jobs a minute", "evalfleet late", "best other system")
+    costs = ("evalfleet", "saving", "true rate", "saving", "tuned reactive")
+    lines = []
     for row in rows:
         other = row["otherSystemCost"]
         cells = [f"{row['peakOverTrough']:g}", f"{row['jobsPerMinute']:g}", f"{row['evalfleetLatePercent']:.2f} %"]
         cells.append("-" if other is None else f"{row['otherSystem']} {other:.3f}")
         for cost in (row["evalfleet"], row["knownRate"]):
             cells += [_optional(cost), "-" if cost is None or other is None else f"{1 - cost / other:.0%}"]
-        lines.append("| " + " | ".join([*cells, _optional(row["tunedReactive"])]) + " |")
-    return lines
+        lines.append([*cells, _optional(row["tunedReactive"])])
+    return table((*columns, *costs), lines)
 
 
 def _optional(cost: float | None) -> str:
     return "-" if cost is None else f"{cost:.3f}"
-
-
-def _table(rows: list[Row]) -> list[str]:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    return lines + ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in rows]
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from evalfleet.markdown import table
+
 Row = dict[str, Any]
 
 _REPLAY = (
@@ -72,7 +74,7 @@ def _section(rows: Sequence[Row], table: str, title: str, columns: Sequence[tupl
 
 
 def _table(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> list[str]:
-    head = "| " + " | ".join(title for _, title in columns) + " |"
-    line = "|" + "---|" * len(columns)
-    body = ["| " + " | ".join(str(row.get(key, "")) for key, _ in columns) + " |" for row in rows]
-    return [head, line, *body, ""]
+    return [
+        *table([title for _, title in columns], [[str(row.get(key, "")) for key, _ in columns] for row in rows]),
+        "",
+    ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalfleet.bench.forecast_parts import conditions_text
+from evalfleet.markdown import table, table_of
 from evalfleet_scaling.forecast.forecaster import MEMBERS
 
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ def markdown(content: dict[str, Any]) -> str:
         "",
         "## All rows",
         "",
-        *_table(scores),
+        *table_of(scores),
     ]
     return "\n".join(parts) + "\n"
 
@@ -91,21 +92,22 @@ def _best(models: dict[str, Row], names: tuple[str, ...]) -> Row | None:
 
 
 def _summary(rows: list[Row]) -> list[str]:
-    lines = [
-        "## Ensemble",
-        "",
-        "WQL = 2 x pinball / mean demand, after day 7 (a third of a shorter series); in brackets 95 % over days.",
-        "",
-        "| series | H | level | WQL | coverage | worst 24 h | best member | its WQL | best baseline | its WQL | n |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("series", "H", "level", "WQL", "coverage", "worst 24 h")
+    rivals = ("best member", "its WQL", "best baseline", "its WQL")
+    lines = []
     for (series, horizon, level), models in _by_key(rows).items():
         ours, member = models["ensemble"], _best(models, MEMBERS)
         other = _best(models, Contest("", tuned=True).of(models))
         cells = [series, f"{horizon // 60} min", level, f"{ours['wql']} ({ours['wqlLow']}-{ours['wqlHigh']})"]
         cells += [ours["coverage"], ours["worstDayCoverage"], *_named(member), *_named(other), ours["n"]]
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    return lines
+        lines.append(cells)
+    return [
+        "## Ensemble",
+        "",
+        "WQL = 2 x pinball / mean demand, after day 7 (a third of a shorter series); in brackets 95 % over days.",
+        "",
+        *table((*columns, *rivals, "n"), lines),
+    ]
 
 
 def _named(row: Row | None) -> list[Any]:
@@ -160,31 +162,18 @@ def _against(keys: dict[Key, dict[str, Row]], contest: Contest) -> list[str]:
 
 def _others(rows: list[Row]) -> list[str]:
     """Ensemble beside the best baseline of each kind at 0.9 and 0.99."""
-    keys, lines = _by_key(rows), []
+    keys, lines = _by_key(rows), list[list[str]]()
     for series, horizon in dict.fromkeys((series, horizon) for series, horizon, _ in keys):
         pair = [keys[series, horizon, level] for level in (0.9, 0.99) if (series, horizon, level) in keys]
         cells = [series, f"{horizon // 60} min", " / ".join(f"{models['ensemble']['wql']:.3f}" for models in pair)]
         for tuned in (False, True):
             found = [_best(models, Contest("", tuned=tuned).of(models)) for models in pair]
             cells.append(" / ".join("-" if one is None else f"{one['wql']:.3f} ({one['model']})" for one in found))
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(cells)
     return [
         "## Against other systems",
         "",
         "WQL at 0.9 / 0.99. Published: the system's defaults; tuned: constants and safety per level chosen online.",
         "",
-        "| series | H | ensemble | best published | best, tuned ones included |",
-        "|---|---|---|---|---|",
-        *lines,
+        *table(("series", "H", "ensemble", "best published", "best, tuned ones included"), lines),
     ]
-
-
-def _table(rows: list[Row]) -> list[str]:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in rows]
-    return lines
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)

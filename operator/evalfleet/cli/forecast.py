@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evalfleet import markdown
+
 if TYPE_CHECKING:
     from evalfleet.own_forecast import OwnForecast
 
@@ -101,9 +103,7 @@ def _print(own: "OwnForecast", form: Form) -> None:
         typer.echo(json.dumps(content, indent=2))
         return
     if form is Form.MARKDOWN:
-        lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-        lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in _rows(own)]
-        typer.echo("\n".join([*lines, "", own.gate.message]))
+        typer.echo("\n".join([*markdown.table(COLUMNS, _rows(own)), "", own.gate.message]))
         return
     from rich.console import Console
     from rich.table import Table

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evalfleet import markdown
+
 if TYPE_CHECKING:
     from evalfleet_scaling.simulate.scenario import Scenario
 
@@ -88,9 +90,7 @@ def _print(rows: list[dict[str, Any]], world: "Scenario", output: Form, seed: in
         print_data(content, Format(output.value))
         return
     if output is Form.MARKDOWN:
-        typer.echo("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-        for row in rows:
-            typer.echo("| " + " | ".join(_text(value) for value in row.values()) + " |")
+        typer.echo("\n".join(markdown.table(rows[0], (row.values() for row in rows))))
         return
     from rich.console import Console
     from rich.table import Table
