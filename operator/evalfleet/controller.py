@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
+from evalfleet.adapters.kube import CONFLICT, TOO_MANY_REQUESTS, UNREACHABLE, Kube, KubeError
 from evalfleet.adapters.spend import SpendBook
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.cache import Cache, Key, key_of
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 FLEET_TICK_SECONDS = 1.0
 PROBLEM_SECONDS = 30.0
 REFUSED_SECONDS = 5.0
-CONFLICT, BUSY = 409, 429
 OURS = frozenset({"EvaluationJob", "ScalingPolicy"})
 """Kinds whose status nobody but this operator writes."""
 REFUSED = frozenset({400, 403, 422})
@@ -280,7 +279,7 @@ class Controller:
             try:
                 await self._apply((action,))
             except KubeError as error:
-                if error.status == BUSY:
+                if error.status == TOO_MANY_REQUESTS:
                     raise  # every further request makes it worse
                 log.warning("%s", error)
                 refused[run] = error

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from evalfleet.adapters.kube import KubeError
+from evalfleet.adapters.kube import CONFLICT, NOT_FOUND, KubeError
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,6 @@ MESSAGE_LIMIT = 1000
 NAME_LENGTH = 200
 NUMBERS = re.compile(r"[0-9]+")
 """Left aside when words are compared: what comes and goes with other times and counts is one series, not a flood."""
-GONE, EXISTS = 404, 409
 
 
 class EventApi(Protocol):
@@ -68,14 +67,14 @@ class EventRecorder:
             try:
                 await self._api.patch(at, {**seen_again, "count": count + 1})
             except KubeError as error:
-                if error.status != GONE:  # Events live an hour
+                if error.status != NOT_FOUND:  # Events live an hour
                     raise
             else:
                 return count + 1
         try:
             await self._api.create(path, event)
         except KubeError as error:
-            if error.status != EXISTS:  # it was posted before this process began
+            if error.status != CONFLICT:  # it was posted before this process began
                 raise
             known = await self._api.patch(at, seen_again)
             count = int(known.get("count") or 0) + 1

@@ -96,9 +96,8 @@ class Observer:
         """The worlds of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
         worlds = {}
         for body in self.cache.of_kind("EvaluationJob", policy.namespace):
-            uid = str(body["metadata"]["uid"])
             if self.policy_key(body) == policy and not self._is_history(body):
-                worlds[uid] = self._world(body, now)
+                worlds[_uid(body)] = self._world(body, now)
         return worlds
 
     def evaluation_job(self, namespace: str, uid: str) -> Object | None:
@@ -118,7 +117,7 @@ class Observer:
 
     def forget_others(self) -> None:
         """Forget what is remembered of EvaluationJobs that exist no more; called when everything was listed."""
-        alive = {str(body["metadata"]["uid"]) for body in self.cache.of_kind("EvaluationJob")}
+        alive = {_uid(body) for body in self.cache.of_kind("EvaluationJob")}
         for uid in set[str]().union(*self._remembered(), self.memory.money) - alive:
             self._forget(uid)
             self.memory.money.pop(uid, None)
@@ -134,7 +133,7 @@ class Observer:
 
     def _is_history(self, body: Object) -> bool:
         """Whether an EvaluationJob has ended, has no children, and its last worker is paid."""
-        namespace, uid = str(body["metadata"]["namespace"]), str(body["metadata"]["uid"])
+        namespace, uid = str(body["metadata"]["namespace"]), _uid(body)
         conditions = (body.get("status") or {}).get("conditions") or []
         money = self.memory.money.get(uid)
         paid = money is None or money.per_hour == 0
@@ -145,9 +144,9 @@ class Observer:
     def _world(self, body: Object, now: datetime) -> World:
         key = key_of("EvaluationJob", body)
         job, problem = self._spec(body)
-        policy_name = (body.get("spec") or {}).get("policyName")
-        policy, policy_problem = self.policy(key.namespace, policy_name or DEFAULT_POLICY)
-        uid = str(body["metadata"]["uid"])
+        is_named = bool((body.get("spec") or {}).get("policyName"))
+        policy, policy_problem = self.policy(key.namespace, policy_name(body))
+        uid = _uid(body)
         jobs = list(self.cache.indexed("Job", key.namespace, uid))
         found = self.cache.indexed("Pod", key.namespace, uid)
         pods = [without_machine(pod, self.memory.lost_nodes) for pod in found]
@@ -155,7 +154,9 @@ class Observer:
         created = datetime.fromisoformat(str(body["metadata"]["creationTimestamp"]))
         status = recollected(body.get("status") or {}, created, now)
         workers = tuple(self._worker(item, pods) for item in jobs if _is_worker(item))
-        self.memory.worker_jobs.setdefault(uid, set()).update(worker.uid for worker in workers)
+        own_jobs = self.memory.worker_jobs.setdefault(uid, set())
+        own_jobs.update(worker.uid for worker in workers)
+        own_pods = [pod for pod in pods if _owner(pod) in own_jobs]
         return World(
             now=now,
             job=job,
@@ -166,7 +167,7 @@ class Observer:
             deleting=bool(body["metadata"].get("deletionTimestamp")),
             status=status,
             policy=policy,
-            policy_missing=bool(policy_name) and policy is None and not policy_problem,
+            policy_missing=is_named and policy is None and not policy_problem,
             plan=_plan(jobs, pods),
             finish=finish,
             finish_attempt=attempt,
@@ -176,17 +177,17 @@ class Observer:
             money=self.memory.money.get(uid),
             eta=self.memory.etas.get(uid),
             policy_problem=policy_problem,
-            bindings=bindings_of(pod for pod in pods if _owner(pod) in self.memory.worker_jobs[uid]),
+            bindings=bindings_of(own_pods),
             extra={
-                "preempted": self._preempted(uid, pods, status),
+                "preempted": self._preempted(uid, own_pods, status),
                 "generations": dict(self.memory.generations.get(uid, {})),
             },
         )
 
     def _preempted(self, uid: str, pods: list[Object], status: Object) -> frozenset[str]:
         """Worker pods taken away, also those that went since; not those that went and are counted in the status."""
-        ours, own_jobs = self.memory.preempted.setdefault(uid, set()), self.memory.worker_jobs[uid]
-        present = {str(pod["metadata"]["uid"]): pod for pod in pods if _owner(pod) in own_jobs}
+        ours = self.memory.preempted.setdefault(uid, set())
+        present = {_uid(pod): pod for pod in pods}
         counted = set((status.get("workers") or {}).get("preempted") or ())
         ours.difference_update([pod for pod in ours if pod not in present and pod[:UID_DIGITS] in counted])
         ours.update(pod_uid for pod_uid, pod in present.items() if is_disrupted(pod))
@@ -194,7 +195,7 @@ class Observer:
 
     def _spec(self, body: Object) -> tuple[EvaluationJob | None, str]:
         """The parsed object of this generation, or the problem with it."""
-        uid, generation = str(body["metadata"]["uid"]), int(body["metadata"].get("generation") or 0)
+        uid, generation = _uid(body), int(body["metadata"].get("generation") or 0)
         known = self.specs.get(uid)
         if known is None or known[0] != generation:
             known = self.specs[uid] = (generation, *_parsed(body))
@@ -224,7 +225,7 @@ class Observer:
         for pod in self.cache.of_kind("Pod", namespace):
             run, price = _run(pod), _price(pod)
             own_jobs = self.memory.worker_jobs.get(run, ()) if run in jobs else ()
-            ours = _owner(pod) in own_jobs or str(pod["metadata"]["uid"]) in open_uids
+            ours = _owner(pod) in own_jobs or _uid(pod) in open_uids
             if _role(pod) == "work" and ours and price is not None:
                 found.append(paid_pod(pod, run, _labels(pod).get(LABEL_POOL, ""), (price, on_demand)))
         return found
@@ -235,7 +236,7 @@ class Observer:
 
     def _worker(self, job: Object, pods: Iterable[Object]) -> WorkerView:
         child = child_of({**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}, _pods_of(job, pods))
-        uid = str(child.pod["metadata"]["uid"]) if child.pod is not None else ""
+        uid = _uid(child.pod) if child.pod is not None else ""
         labels = _labels(job)
         return WorkerView(
             child=child,
@@ -247,7 +248,7 @@ class Observer:
             created=datetime.fromisoformat(str(job["metadata"]["creationTimestamp"])),
             progress=self.memory.progress.get(uid),
             deleting=bool(job["metadata"].get("deletionTimestamp")),
-            uid=str(job["metadata"]["uid"]),
+            uid=_uid(job),
             failures=int((job.get("status") or {}).get("failed") or 0),
         )
 
@@ -342,7 +343,7 @@ def _run(body: Object) -> str:
 
 
 INDICES: Mapping[str, Callable[[Object], str]] = {
-    "EvaluationJob": lambda body: str(body["metadata"]["uid"]),
+    "EvaluationJob": _uid,
     "Job": _owner,
     "Pod": _run,
 }

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evalfleet.adapters.kube import KubeError
+from evalfleet.adapters.kube import CONFLICT, KubeError
 
 Object = Mapping[str, Any]
-CONFLICT = 409
 
 
 class NameTakenError(KubeError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalfleet import conditions as cond
-from evalfleet.adapters.kube import Kube, KubeError
+from evalfleet.adapters.kube import CONFLICT, Kube, KubeError
 from evalfleet.cache import Cache, Key, key_of
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
@@ -22,7 +22,6 @@ from evalfleet.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 PROGRESS_WRITE_SECONDS = 10.0
-CONFLICT = 409
 UNREADABLE = frozenset({400, 413, 422})
 """Answers that mean: this status as it is can never be written."""
 SUMMARIES = ("Ready", "Reconciling", "Stalled")

@@ -28,6 +28,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 log = logging.getLogger(__name__)
 
+NOT_FOUND, CONFLICT, TOO_MANY_REQUESTS = 404, 409, 429
+
 _TIMEOUT_SECONDS = 30
 _RECONNECT_SECONDS = (0.2, 3.0)
 """First and longest pause before a lost watch is begun again; it doubles while watches end at once."""
@@ -167,7 +169,7 @@ class Kube:
         try:
             await self._call("DELETE", path, body=options)
         except KubeError as error:
-            if error.status not in (404, 409):
+            if error.status not in (NOT_FOUND, CONFLICT):
                 raise
 
     async def watch(self, path: str, *, metadata_only: bool = False, **query: str) -> AsyncIterator[Listed | Changed]:

@@ -4,10 +4,7 @@ from typing import Any
 
 import aiohttp
 
-from evalfleet.adapters.kube import Kube, KubeError
-
-CONFLICT = 409
-NOT_FOUND = 404
+from evalfleet.adapters.kube import CONFLICT, NOT_FOUND, Kube, KubeError
 
 
 class KubeLease:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalfleet.adapters.kube import Kube, KubeError
+from evalfleet.adapters.kube import CONFLICT, NOT_FOUND, Kube, KubeError
 from evalfleet.cache import Key
 from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
@@ -15,7 +15,6 @@ SAVE_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 """Time after which the stored ledger is looked at again: an edit of it is noticed, though nothing is to be written."""
 DOCUMENT = "ledger.json"
-CONFLICT, GONE = 409, 404
 
 
 @dataclass(slots=True)
@@ -74,7 +73,7 @@ class SpendBook:
         try:
             return await self._kube.get(f"{self._path()}/{_name(policy)}")
         except KubeError as error:
-            if error.status == GONE:
+            if error.status == NOT_FOUND:
                 return None
             raise
 
@@ -106,7 +105,7 @@ class SpendBook:
         except KubeError as error:
             if error.status == CONFLICT:
                 del self._pages[policy]
-            elif error.status == GONE:
+            elif error.status == NOT_FOUND:
                 page.body = None
             raise
 

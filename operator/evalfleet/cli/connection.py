@@ -45,12 +45,12 @@ class Reader:
 
     async def find(self, kind: str, name: str) -> Object | None:
         """One object of the namespace, or None."""
-        from evalfleet.adapters.kube import KubeError
+        from evalfleet.adapters.kube import NOT_FOUND, KubeError
 
         try:
             return await self.get(kind, name)
         except KubeError as error:
-            if error.status == 404:
+            if error.status == NOT_FOUND:
                 return None
             raise
 
