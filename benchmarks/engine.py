@@ -62,7 +62,7 @@ def measure(documents: int, threads: int) -> list[dict[str, Any]]:
     from lm_eval.models.huggingface import HFLM
 
     from evalfleet_worker.engine.load import load_engine
-    from evalfleet_worker.engine.resolve import resolve_model
+    from evalfleet_worker.model.resolve import resolve_model
     from evalfleet_worker.protocol import EvaluationSpec, LmEvalSpec, ModelSpec, RunSpec
 
     torch.set_num_threads(threads)

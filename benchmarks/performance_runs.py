@@ -236,7 +236,7 @@ def _random_model(folder: Path, name: str) -> Path:
     import torch
     import transformers
 
-    from evalfleet_worker.engine.resolve import resolve_model
+    from evalfleet_worker.model.resolve import resolve_model
     from evalfleet_worker.protocol import ModelSpec
 
     source = resolve_model(ModelSpec(SMOLLM2), Path.home() / ".cache" / "evalfleet").path

@@ -14,7 +14,7 @@ from evalfleet_worker.engine.estimate import (  # noqa: E402
     this_cpu,
     unit_work,
 )
-from evalfleet_worker.engine.facts import read_facts  # noqa: E402
+from evalfleet_worker.model.facts import read_facts  # noqa: E402
 from evalfleet_worker.requests import Request, RequestType  # noqa: E402
 
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from evalfleet_worker.engine.generate import Generator, cut_at_stop, normalise  # noqa: E402
 from evalfleet_worker.engine.load import load_engine  # noqa: E402
-from evalfleet_worker.engine.resolve import resolve_model  # noqa: E402
+from evalfleet_worker.model.resolve import resolve_model  # noqa: E402
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError, RunSpec  # noqa: E402
 from evalfleet_worker.requests import Request, RequestType  # noqa: E402
 

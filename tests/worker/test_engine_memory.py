@@ -10,9 +10,9 @@ import torch
 from tiny_models import random_model
 
 from evalfleet_worker.engine.estimate import memory_needed
-from evalfleet_worker.engine.facts import ModelFacts
 from evalfleet_worker.engine.memory import Batch, Steps, available_host_bytes, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
+from evalfleet_worker.model.facts import ModelFacts
 from evalfleet_worker.protocol import FailureReason, RunError
 
 FACTS = ModelFacts(

@@ -106,7 +106,7 @@ def exact(model, cache, context, continuations):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from evalfleet_worker.engine.resolve import resolve_model
+    from evalfleet_worker.model.resolve import resolve_model
 
     place = resolve_model(ModelSpec(model), cache).path
     tokenizer = AutoTokenizer.from_pretrained(place)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evalfleet_worker.engine.estimate import unit_work
-from evalfleet_worker.engine.facts import ModelFacts
+from evalfleet_worker.model.facts import ModelFacts
 from evalfleet_worker.plan.size import CALL_SECONDS, plan_size, size_as_cut
 from evalfleet_worker.plan.units import cut_units
 from evalfleet_worker.requests import Request, RequestType

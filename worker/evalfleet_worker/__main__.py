@@ -143,7 +143,7 @@ def release(options: Options) -> ExitCode:
 
 def fetch(options: Options) -> ExitCode:
     """Bring the model into the node cache."""
-    from evalfleet_worker.engine.resolve import resolve_model
+    from evalfleet_worker.model.resolve import resolve_model
 
     model = resolve_model(options.run.model, options.cache)
     log.info("model %s is at %s", options.run.model.uri, model.path)

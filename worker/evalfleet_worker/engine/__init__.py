@@ -1,1 +1,1 @@
-"""The evaluation engine: resolve a model, load it once, score token ids. Only here and in the harness: torch."""
+"""The evaluation engine: load a model once, score token ids."""

@@ -14,9 +14,9 @@ from evalfleet_worker.engine.device import Placement, load_weights, make_determi
 from evalfleet_worker.engine.forward import Forward, choose_forward
 from evalfleet_worker.engine.memory import Steps, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget, Scored
-from evalfleet_worker.engine.resolve import ResolvedModel, resolve_model
 from evalfleet_worker.engine.score import Score
 from evalfleet_worker.engine.threads import set_threads
+from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
 from evalfleet_worker.protocol import EngineSpec, FailureReason, ModelSpec, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request, RequestType
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from evalfleet_worker.engine.device import Placement, load_weights, make_deterministic, place
 from evalfleet_worker.engine.memory import Batch, Steps, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
-from evalfleet_worker.engine.resolve import resolve_model
 from evalfleet_worker.engine.threads import set_threads
+from evalfleet_worker.model.resolve import resolve_model
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request
 

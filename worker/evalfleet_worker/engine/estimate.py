@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from evalfleet_worker.engine.facts import ModelFacts
 from evalfleet_worker.engine.pack import common_prefix
 from evalfleet_worker.engine.threads import thread_count
+from evalfleet_worker.model.facts import ModelFacts
 from evalfleet_worker.requests import Request, RequestType
 
 DEFAULT_NEW_TOKENS = 256

@@ -23,7 +23,7 @@ from transformers.generation.stopping_criteria import StoppingCriteria, Stopping
 
 from evalfleet_worker.engine.memory import Batch, Steps, run_steps
 from evalfleet_worker.engine.pack import Budget
-from evalfleet_worker.engine.resolve import ResolvedModel
+from evalfleet_worker.model.resolve import ResolvedModel
 from evalfleet_worker.protocol import FailureReason, RunError
 from evalfleet_worker.requests import Answer, Request
 

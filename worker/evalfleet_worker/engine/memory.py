@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalfleet_worker.engine.estimate import STEP_ROWS, activation_bytes, memory_needed
-from evalfleet_worker.engine.facts import ModelFacts
 from evalfleet_worker.engine.pack import Budget
+from evalfleet_worker.model.facts import ModelFacts
 from evalfleet_worker.protocol import FailureReason, RunError
 
 USABLE = 0.94

@@ -9,7 +9,6 @@ from functools import cache as once
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.engine.resolve import resolve_model
 from evalfleet_worker.finish.ledger import executions, time_ledger
 from evalfleet_worker.finish.merge import Merged, failed_evaluations, merge_units
 from evalfleet_worker.finish.samples import write_samples
@@ -18,6 +17,7 @@ from evalfleet_worker.harness.offline import hub_access
 from evalfleet_worker.harness.registry import harness_of
 from evalfleet_worker.harness.startup import hide_torch
 from evalfleet_worker.harness.tokenizer import load_encoder
+from evalfleet_worker.model.resolve import resolve_model
 from evalfleet_worker.plan.identities import IDENTITIES, Identities, read_identities
 from evalfleet_worker.protocol import (
     EvaluationSpec,

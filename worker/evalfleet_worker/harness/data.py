@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from evalfleet_worker.engine.locate import OBJECT_STORES
+from evalfleet_worker.model.locate import OBJECT_STORES
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 
 
@@ -15,7 +15,7 @@ def with_local_data(run: RunSpec, cache: Path) -> RunSpec:
     """
     if run.data_uri is None or run.data_uri.partition("://")[0] not in OBJECT_STORES:
         return run
-    from evalfleet_worker.engine.download import object_store_copy
+    from evalfleet_worker.model.download import object_store_copy
 
     try:
         return replace(run, data_uri=f"file://{object_store_copy(run.data_uri, cache)}")

@@ -8,7 +8,6 @@ from functools import cache as once
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.engine.resolve import ResolvedModel, resolve_model
 from evalfleet_worker.harness.data import with_local_data
 from evalfleet_worker.harness.interface import HarnessContext, HarnessPlan
 from evalfleet_worker.harness.offline import hub_access
@@ -16,6 +15,7 @@ from evalfleet_worker.harness.registry import harness_of
 from evalfleet_worker.harness.sampling import is_sampled
 from evalfleet_worker.harness.startup import hide_torch
 from evalfleet_worker.harness.tokenizer import load_encoder
+from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
 from evalfleet_worker.plan.order import OrderedPlan, order_requests

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalfleet_worker.engine.estimate import DeviceFacts, memory_needed, predicted_seconds, request_work
-from evalfleet_worker.engine.facts import ModelFacts
+from evalfleet_worker.model.facts import ModelFacts
 from evalfleet_worker.plan.order import shared_prefixes
 from evalfleet_worker.requests import Request, RequestType, Unit
 

@@ -11,8 +11,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.engine.facts import read_json, weight_files
-from evalfleet_worker.engine.weights_header import TensorHeader, read_headers
+from evalfleet_worker.model.facts import read_json, weight_files
+from evalfleet_worker.model.weights_header import TensorHeader, read_headers
 from evalfleet_worker.protocol import ModelSpec
 
 NOT_FORWARD_RELEVANT = ("_name_or_path", "transformers_version", "architectures", "use_cache", "dtype", "torch_dtype")

@@ -20,11 +20,11 @@ def locate(uri: str, revision: str | None, cache: Path) -> Path:
     if scheme == "package":
         return package_path(rest)
     if scheme == "hf":
-        from evalfleet_worker.engine.download import hub_snapshot
+        from evalfleet_worker.model.download import hub_snapshot
 
         return hub_snapshot(rest, revision, cache)
     if scheme in OBJECT_STORES:
-        from evalfleet_worker.engine.download import object_store_copy
+        from evalfleet_worker.model.download import object_store_copy
 
         return object_store_copy(uri, cache)
     raise RunError(

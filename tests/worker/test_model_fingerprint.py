@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from tiny_models import random_model
 
-from evalfleet_worker.engine.digest import model_fingerprint
+from evalfleet_worker.model.digest import model_fingerprint
 from evalfleet_worker.protocol import ModelSpec
 
 

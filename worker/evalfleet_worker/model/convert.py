@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.engine.download import exclusive
-from evalfleet_worker.engine.gguf_reading import parsed_once
+from evalfleet_worker.model.download import exclusive
+from evalfleet_worker.model.gguf_reading import parsed_once
 from evalfleet_worker.protocol import FailureReason, RunError
 
 CONVERTER_VERSION = 2

@@ -7,7 +7,7 @@ import pytest
 from tiny_models import random_model
 
 from evalfleet_worker.engine.load import load_engine
-from evalfleet_worker.engine.resolve import resolve_model
+from evalfleet_worker.model.resolve import resolve_model
 from evalfleet_worker.protocol import (
     EngineSpec,
     EvaluationSpec,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from evalfleet_worker.engine.digest import model_digest, model_fingerprint
-from evalfleet_worker.engine.facts import ModelFacts, read_facts, weight_files
-from evalfleet_worker.engine.locate import locate
+from evalfleet_worker.model.digest import model_digest, model_fingerprint
+from evalfleet_worker.model.facts import ModelFacts, read_facts, weight_files
+from evalfleet_worker.model.locate import locate
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -70,7 +70,7 @@ def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
 def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:
     gguf = _gguf_file(place, model)
     if gguf is not None:
-        from evalfleet_worker.engine.convert import convert_gguf
+        from evalfleet_worker.model.convert import convert_gguf
 
         return convert_gguf(gguf, cache)
     folder = place if place.is_dir() else place.parent

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evalfleet_worker.engine.weights_header import TensorHeader, read_headers
+from evalfleet_worker.model.weights_header import TensorHeader, read_headers
 from evalfleet_worker.protocol import FailureReason, RunError
 
 DEFAULT_CONTEXT_LENGTH = 2048
