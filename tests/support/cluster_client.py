@@ -8,6 +8,9 @@ from typing import Any
 
 Object = dict[str, Any]
 TIMEOUT_SECONDS = 60.0
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+"""Kinds of patches: whole lists are replaced, or those of the built-in kinds are merged by their keys."""
 
 
 class ApiError(AssertionError):
@@ -41,8 +44,8 @@ class Client:
     def create(self, path: str, body: Object) -> Object:
         return self._call("POST", path, body)
 
-    def patch(self, path: str, body: Object) -> Object:
-        return self._call("PATCH", path, body, "application/merge-patch+json")
+    def patch(self, path: str, body: Object, kind: str = MERGE) -> Object:
+        return self._call("PATCH", path, body, kind)
 
     def delete(self, path: str, **options: Any) -> None:
         self._call("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", **options})
