@@ -10,18 +10,17 @@ import time
 import aiohttp
 
 from evalfleet import __version__
-from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError
-from evalfleet.adapters.lease import KubeLease
-from evalfleet.cache import Key, key_of
 from evalfleet.controller import Controller, always
 from evalfleet.handlers import Watcher
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.httpserver import serve
+from evalfleet.kube.client import UNREACHABLE, Kube, KubeError
+from evalfleet.kube.lease import KubeLease
+from evalfleet.kube.resources import CHILDREN, WATCHED, Key, api_version, collection_path, key_of
 from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests import LABEL_ROLE
 from evalfleet.nodes import follow_nodes
 from evalfleet.progress import pull, session
-from evalfleet.resources import CHILDREN, WATCHED, api_version, collection_path
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet

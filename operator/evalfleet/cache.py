@@ -3,28 +3,14 @@
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from evalfleet.kube.resources import Key, key_of
 
 Object = Mapping[str, Any]
 Index = Callable[[Object], str]
 """What the objects of a kind are also found by."""
 WORD_LENGTH = 40
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """One object: kind, namespace, name."""
-
-    kind: str
-    namespace: str
-    name: str
-
-
-def key_of(kind: str, body: Object) -> Key:
-    """The key of an object."""
-    metadata = body["metadata"]
-    return Key(kind, str(metadata.get("namespace") or ""), str(metadata["name"]))
 
 
 class Cache:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from evalfleet.adapters.kube import CONFLICT, TOO_MANY_REQUESTS, UNREACHABLE, Kube, KubeError
-from evalfleet.adapters.spend import SpendBook
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.cache import Cache, Key, key_of
+from evalfleet.cache import Cache
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
+from evalfleet.kube.client import CONFLICT, TOO_MANY_REQUESTS, UNREACHABLE, Kube, KubeError
+from evalfleet.kube.resources import WATCHED, Key, collection_path, key_of, object_path
+from evalfleet.kube.spend import SpendBook
 from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.observe import INDICES, Memory, Observer, policy_name
 from evalfleet.ownership import NameTakenError, require_same_owner
@@ -29,7 +30,6 @@ from evalfleet.reconcile.fleet.spend import account, job_money
 from evalfleet.reconcile.fleet.status import policy_status, refused_status
 from evalfleet.reconcile.fleet.world import World as FleetWorld
 from evalfleet.reconcile.steps import Action, Create, Delete, Step
-from evalfleet.resources import WATCHED, collection_path, object_path
 from evalfleet.settings import Settings
 from evalfleet.statuswriter import PROGRESS_WRITE_SECONDS, StatusWriter
 from evalfleet.telemetry import Telemetry

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from evalfleet.adapters.kube import CONFLICT, NOT_FOUND, KubeError
+from evalfleet.kube.client import CONFLICT, NOT_FOUND, KubeError
 
 log = logging.getLogger(__name__)
 

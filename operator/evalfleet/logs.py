@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from evalfleet.cache import Key
+from evalfleet.kube.resources import Key
 
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LOG_FORMAT = "EVALFLEET_LOG_FORMAT"

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError, Listed
+from evalfleet.kube.client import UNREACHABLE, Kube, KubeError, Listed
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ from typing import Any
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.manifest import ManifestError, parse_evaluation_job
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.cache import Cache, Key, key_of
+from evalfleet.cache import Cache
 from evalfleet.conditions import status_of
+from evalfleet.kube.resources import CHILDREN, Key, key_of
 from evalfleet.manifests import (
     ANNOTATION_PRICE,
     LABEL_CAPACITY_TYPE,
@@ -30,7 +31,6 @@ from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, Wo
 from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
 from evalfleet.reconcile.fleet.seen import PoolsSeen
 from evalfleet.reconcile.fleet.spend import PaidPod, paid_pod
-from evalfleet.resources import CHILDREN
 from evalfleet.settings import Settings
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress

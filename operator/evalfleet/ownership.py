@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evalfleet.adapters.kube import CONFLICT, KubeError
+from evalfleet.kube.client import CONFLICT, KubeError
 
 Object = Mapping[str, Any]
 

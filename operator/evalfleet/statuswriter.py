@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalfleet import conditions as cond
-from evalfleet.adapters.kube import CONFLICT, Kube, KubeError
-from evalfleet.cache import Cache, Key, key_of
+from evalfleet.cache import Cache
 from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
-from evalfleet.mergepatch import merge_patched
+from evalfleet.kube.client import CONFLICT, Kube, KubeError
+from evalfleet.kube.mergepatch import merge_patched
+from evalfleet.kube.resources import Key, key_of, object_path
 from evalfleet.observe import policy_name
 from evalfleet.reconcile.evaluationjob.terminal import held, stamp
 from evalfleet.reconcile.evaluationjob.world import World
 from evalfleet.reconcile.steps import Step
-from evalfleet.resources import object_path
 from evalfleet.telemetry import Telemetry
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 from small_api_server import SmallServer, error, small_server
 
-from evalfleet.adapters.kube import Kube
 from evalfleet.app import Operator
-from evalfleet.cache import Key
+from evalfleet.kube.client import Kube
+from evalfleet.kube.resources import Key
 from evalfleet.settings import Settings
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/evalfleet-system/leases"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evalfleet.cache import Cache, Key, key_of
+from evalfleet.cache import Cache
+from evalfleet.kube.resources import Key, key_of
 
 
 def take(

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from operator_worlds import manifest
 
-from evalfleet.adapters.kube import Kube
-from evalfleet.adapters.serverclock import ServerClock
-from evalfleet.cache import Key
 from evalfleet.controller import Controller
+from evalfleet.kube.client import Kube
+from evalfleet.kube.resources import Key
+from evalfleet.kube.serverclock import ServerClock
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from evalfleet.adapters.kube import KubeError
 from evalfleet.events import EventRecorder
+from evalfleet.kube.client import KubeError
 
 ABOUT: dict[str, Any] = {
     "apiVersion": "evalfleet.io/v1alpha1",

@@ -11,11 +11,11 @@ import pytest
 from operator_bench import OperatorProcess, free_port
 from operator_worlds import manifest
 
-from evalfleet.adapters.kube import Kube
 from evalfleet.app import Operator
-from evalfleet.cache import Key
 from evalfleet.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.httpserver import serve
+from evalfleet.kube.client import Kube
+from evalfleet.kube.resources import Key
 from evalfleet.localcluster.connection import Answer
 from evalfleet.settings import Settings
 

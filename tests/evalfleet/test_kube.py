@@ -7,10 +7,10 @@ import pytest
 from operator_worlds import manifest
 from small_api_server import error, small_server
 
-from evalfleet.adapters import kube as adapter
-from evalfleet.adapters.kube import KubeError, Listed
-from evalfleet.cache import Key
 from evalfleet.controller import Controller
+from evalfleet.kube import client as adapter
+from evalfleet.kube.client import KubeError, Listed
+from evalfleet.kube.resources import Key
 from evalfleet.nodes import LostNodes, follow_nodes
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry

@@ -5,7 +5,7 @@ import logging
 import sys
 from typing import Any
 
-from evalfleet.cache import Key
+from evalfleet.kube.resources import Key
 from evalfleet.logs import PLAIN, JsonFormatter, PlainFormatter
 
 

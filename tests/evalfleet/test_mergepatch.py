@@ -1,6 +1,6 @@
 import pytest
 
-from evalfleet.mergepatch import merge_patched
+from evalfleet.kube.mergepatch import merge_patched
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from operator_worlds import NOW, condition, manifest, policy_manifest
 
-from evalfleet.cache import Cache, Key
+from evalfleet.cache import Cache
+from evalfleet.kube.resources import Key
 from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.reconcile.evaluationjob.counts import count_preemptions
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World

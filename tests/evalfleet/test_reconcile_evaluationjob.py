@@ -10,7 +10,7 @@ import pytest
 from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, progress, reported, worker, world
 
 from evalfleet.conditions import Condition
-from evalfleet.mergepatch import merge_patched
+from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import ANOTHER, Phase
 from evalfleet.reconcile.evaluationjob.deadline import deadline_of
 from evalfleet.reconcile.evaluationjob.reconcile import decide

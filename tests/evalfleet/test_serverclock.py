@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from evalfleet.adapters.serverclock import ServerClock
+from evalfleet.kube.serverclock import ServerClock
 
 EPOCH = 1_800_000_000.0
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from cluster_client import Client
 
-from evalfleet.adapters.kube import Kube, KubeError
-from evalfleet.adapters.spend import LOOK_SECONDS, SAVE_SECONDS, SpendBook
-from evalfleet.cache import Key
+from evalfleet.kube.client import Kube, KubeError
+from evalfleet.kube.resources import Key
+from evalfleet.kube.spend import LOOK_SECONDS, SAVE_SECONDS, SpendBook
 from evalfleet.localcluster import LocalCluster
 from evalfleet_scaling.spend import SpendLedger, WorkerStarted, close_worker, open_worker, settle
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document

@@ -14,9 +14,9 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from small_api_server import small_server
 
-from evalfleet.cache import Key
 from evalfleet.controller import Controller
 from evalfleet.httpserver import serve
+from evalfleet.kube.resources import Key
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.world import World as JobWorld
 from evalfleet.reconcile.fleet.figures import Transitions, figures, transitions

@@ -5,7 +5,7 @@ from typing import Any
 
 from operator_worlds import NOW, planned, world
 
-from evalfleet.mergepatch import merge_patched
+from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.evaluationjob.reconcile import decide
 from evalfleet.reconcile.evaluationjob.waits import bindings_of
 

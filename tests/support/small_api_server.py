@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from evalfleet.adapters.kube import Kube
+from evalfleet.kube.client import Kube
+from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.localcluster.connection import Answer
-from evalfleet.mergepatch import merge_patched
 
 Object = dict[str, Any]
 Refuse = Callable[[str, str, Object], web.Response | None]

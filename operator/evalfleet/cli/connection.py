@@ -37,15 +37,14 @@ class Reader:
 
     async def get(self, kind: str, name: str) -> Object:
         """One object of the namespace."""
-        from evalfleet.cache import Key
-        from evalfleet.resources import object_path
+        from evalfleet.kube.resources import Key, object_path
 
         found: Object = await self._kube.get(object_path(Key(kind, self.namespace, name)))
         return found
 
     async def find(self, kind: str, name: str) -> Object | None:
         """One object of the namespace, or None."""
-        from evalfleet.adapters.kube import NOT_FOUND, KubeError
+        from evalfleet.kube.client import NOT_FOUND, KubeError
 
         try:
             return await self.get(kind, name)
@@ -56,7 +55,7 @@ class Reader:
 
     async def list_all(self, kind: str, *, everywhere: bool = False) -> list[Object]:
         """All objects of a kind in the namespace, or in all of them."""
-        from evalfleet.resources import collection_path
+        from evalfleet.kube.resources import collection_path
 
         path = collection_path(kind, None if everywhere else self.namespace)
         return [item async for page in self._kube.pages(path) for item in page.objects]
@@ -73,7 +72,7 @@ def read(place: Place, what: str, question: Callable[[Reader], Awaitable[T]]) ->
     from aiohttp import ClientError
     from kubernetes.aio.config import ConfigException
 
-    from evalfleet.adapters.kube import KubeError
+    from evalfleet.kube.client import KubeError
 
     if not _configured():
         fail("no cluster to ask: no kubeconfig. Set KUBECONFIG, or start a cluster: `evalfleet cluster up`", RUN_ERROR)
@@ -94,7 +93,7 @@ def _configured() -> bool:
 
 
 async def _ask(place: Place, question: Callable[[Reader], Awaitable[T]]) -> T:
-    from evalfleet.adapters.kube import Kube
+    from evalfleet.kube.client import Kube
 
     kube = await Kube.connect_default(place.context)
     try:

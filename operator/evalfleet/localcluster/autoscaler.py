@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from evalfleet.adapters.kube import UNREACHABLE, KubeError, Object
+from evalfleet.kube.client import UNREACHABLE, KubeError, Object
 from evalfleet.localcluster.config import GPU_RESOURCE, Pool, parse_taint
 from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
 from evalfleet.localcluster.hostnode.node import HostNode

@@ -5,7 +5,7 @@ They carry a taint, so that only pods which tolerate it (and select them) land t
 
 from pathlib import Path
 
-from evalfleet.adapters.kube import Kube, KubeError
+from evalfleet.kube.client import Kube, KubeError
 from evalfleet.localcluster.config import CAPACITY_LABEL, GPU_RESOURCE, POOL_LABEL
 from evalfleet.localcluster.controlplane.servers import ControlPlane
 

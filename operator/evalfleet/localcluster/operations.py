@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from evalfleet.adapters.kube import wait_until_answered
+from evalfleet.kube.client import wait_until_answered
 from evalfleet.localcluster import control
 from evalfleet.localcluster.controlplane.servers import ControlPlane
 from evalfleet.localcluster.hostnode.fleet import HostNodeFleet

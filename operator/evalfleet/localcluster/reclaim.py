@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from evalfleet.adapters.kube import STRATEGIC, UNREACHABLE, KubeError, Object, pods_path
+from evalfleet.kube.client import STRATEGIC, UNREACHABLE, KubeError, Object, pods_path
 from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
 from evalfleet.localcluster.hostnode.node import HostNode
 

@@ -31,7 +31,7 @@ from evalfleet.localcluster.pki import KeyPair, create_pki
 from evalfleet.localcluster.ports import free_ports
 
 if TYPE_CHECKING:
-    from evalfleet.adapters.kube import Kube
+    from evalfleet.kube.client import Kube
     from evalfleet.localcluster.hostnode.fleet import HostNodeFleet
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Supervisor:
         self._mark("certificates")
         await self._control_plane.start_storage()
         # The API server needs seconds to start; the remaining imports happen meanwhile.
-        from evalfleet.adapters.kube import Kube, wait_until_answered
+        from evalfleet.kube.client import Kube, wait_until_answered
         from evalfleet.localcluster.connection import DirectConnection
 
         kube = Kube(DirectConnection(self._endpoints.server, self._pki, self._pki.host_nodes))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evalfleet.adapters.kube import Object
+from evalfleet.kube.client import Object
 from evalfleet.localcluster.config import HostImage
 from evalfleet.localcluster.hostnode.clock import utc_now
 from evalfleet.localcluster.hostnode.environment import (

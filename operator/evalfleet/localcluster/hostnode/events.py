@@ -4,7 +4,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 
-from evalfleet.adapters.kube import UNREACHABLE, Kube, KubeError, Object
+from evalfleet.kube.client import UNREACHABLE, Kube, KubeError, Object
 from evalfleet.localcluster.hostnode.clock import utc_now
 
 log = logging.getLogger(__name__)

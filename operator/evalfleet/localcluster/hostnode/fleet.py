@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evalfleet.adapters.kube import Changed, Kube, Listed, Object
+from evalfleet.kube.client import Changed, Kube, Listed, Object
 from evalfleet.localcluster.config import ClusterConfig, Pool
 from evalfleet.localcluster.hostnode.events import EventRecorder
 from evalfleet.localcluster.hostnode.node import HostNode, NodeSettings

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalfleet.adapters.kube import STRATEGIC, UNREACHABLE, Kube, KubeError, Object
+from evalfleet.kube.client import STRATEGIC, UNREACHABLE, Kube, KubeError, Object
 from evalfleet.localcluster.config import GPU_RESOURCE, Pool, parse_taint
 from evalfleet.localcluster.hostnode.clock import utc_now, utc_now_micro
 from evalfleet.localcluster.hostnode.environment import PodFacts

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalfleet.adapters.kube import STRATEGIC, UNREACHABLE, Kube, KubeError, Object, pods_path
+from evalfleet.kube.client import STRATEGIC, UNREACHABLE, Kube, KubeError, Object, pods_path
 from evalfleet.localcluster.config import HostImage
 from evalfleet.localcluster.files import private_folder
 from evalfleet.localcluster.hostnode.clock import utc_now

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from evalfleet.adapters.kube import Kube, KubeError, Object
+from evalfleet.kube.client import Kube, KubeError, Object
 from evalfleet.localcluster.hostnode.environment import Sources
 
 

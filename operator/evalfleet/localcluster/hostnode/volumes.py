@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evalfleet.adapters.kube import Kube, Object
+from evalfleet.kube.client import Kube, Object
 from evalfleet.localcluster.files import private_folder
 from evalfleet.localcluster.hostnode.environment import PodFacts, Sources, field_value
 from evalfleet.localcluster.hostnode.paths import Mount

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from evalfleet.adapters.serverclock import ServerClock
+from evalfleet.kube.serverclock import ServerClock
 
 Object = dict[str, Any]
 

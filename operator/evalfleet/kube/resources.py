@@ -1,7 +1,10 @@
-"""Where the kinds that the operator handles live in the API. Pure."""
+"""Where the kinds that the operator handles live in the API, and the key of one object. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from evalfleet.api.wire import API_VERSION
-from evalfleet.cache import Key
 
 GROUPS = {
     "EvaluationJob": (f"apis/{API_VERSION}", "evaluationjobs"),
@@ -13,6 +16,21 @@ GROUPS = {
 WATCHED = ("ScalingPolicy", "EvaluationJob", "Job", "Pod")
 CHILDREN = ("Job", "Pod")
 """Kinds that are watched and listed by our label only."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """One object: kind, namespace, name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+def key_of(kind: str, body: Mapping[str, Any]) -> Key:
+    """The key of an object."""
+    metadata = body["metadata"]
+    return Key(kind, str(metadata.get("namespace") or ""), str(metadata["name"]))
 
 
 def collection_path(kind: str, namespace: str | None) -> str:

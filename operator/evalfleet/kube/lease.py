@@ -4,7 +4,7 @@ from typing import Any
 
 import aiohttp
 
-from evalfleet.adapters.kube import CONFLICT, NOT_FOUND, Kube, KubeError
+from evalfleet.kube.client import CONFLICT, NOT_FOUND, Kube, KubeError
 
 
 class KubeLease:

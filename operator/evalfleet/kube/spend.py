@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalfleet.adapters.kube import CONFLICT, NOT_FOUND, Kube, KubeError
-from evalfleet.cache import Key
+from evalfleet.kube.client import CONFLICT, NOT_FOUND, Kube, KubeError
+from evalfleet.kube.resources import Key
 from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
 

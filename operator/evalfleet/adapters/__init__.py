@@ -1,1 +1,0 @@
-"""Adapters: the only modules, besides the local cluster, that speak to a Kubernetes API server."""
