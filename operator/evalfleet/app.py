@@ -18,7 +18,7 @@ from evalfleet.kube.client import UNREACHABLE, Kube, KubeError
 from evalfleet.kube.lease import KubeLease
 from evalfleet.kube.resources import CHILDREN, WATCHED, Key, api_version, collection_path, key_of
 from evalfleet.leader import Elector, LeaseTiming
-from evalfleet.manifests import LABEL_ROLE
+from evalfleet.manifests.names import LABEL_ROLE
 from evalfleet.nodes import follow_nodes
 from evalfleet.progress import pull, session
 from evalfleet.settings import Settings

@@ -15,7 +15,7 @@ from evalfleet.events import EventRecorder
 from evalfleet.kube.client import CONFLICT, TOO_MANY_REQUESTS, UNREACHABLE, Kube, KubeError
 from evalfleet.kube.resources import WATCHED, Key, collection_path, key_of, object_path
 from evalfleet.kube.spend import SpendBook
-from evalfleet.manifests import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
+from evalfleet.manifests.names import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.observe import INDICES, Memory, Observer, policy_name
 from evalfleet.ownership import NameTakenError, require_same_owner
 from evalfleet.reconcile.evaluationjob.reconcile import decide

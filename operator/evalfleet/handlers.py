@@ -8,7 +8,7 @@ from typing import Any
 import kopf
 
 from evalfleet.api.crd import GROUP, VERSION
-from evalfleet.manifests import MANAGED
+from evalfleet.manifests.names import MANAGED
 
 Deliver = Callable[[str, str | None, Mapping[str, Any]], None]
 """Called with kind, event type (None = part of a listing) and object, in the loop it was given with."""

@@ -12,7 +12,7 @@ from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.cache import Cache
 from evalfleet.conditions import status_of
 from evalfleet.kube.resources import CHILDREN, Key, key_of
-from evalfleet.manifests import (
+from evalfleet.manifests.names import (
     ANNOTATION_PRICE,
     LABEL_CAPACITY_TYPE,
     LABEL_POOL,

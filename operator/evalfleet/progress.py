@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import aiohttp
 
-from evalfleet.manifests import PROGRESS_PORT
+from evalfleet.manifests.names import PROGRESS_PORT
 from evalfleet_worker.protocol import Progress, loads
 
 LIMIT_BYTES = 64 * 1024

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from operator_worlds import NOW, policy, pool
 
 from evalfleet.cache import Cache
-from evalfleet.manifests import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
+from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
 from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.reconcile.evaluationjob.terminal import stamp
 from evalfleet.reconcile.fleet.spend import LOST_AFTER_SECONDS, account, job_money, paid_pod

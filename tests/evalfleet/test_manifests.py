@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from operator_worlds import policy, world
 
-from evalfleet.manifests import Identity, finish_job, plan_job, worker_job
+from evalfleet.manifests.jobs import finish_job, plan_job, worker_job
+from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape
 from evalfleet_worker.claims import as_claim, mounted_folders, with_folders
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.manifests import Identity
+from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.children import MISSING, Child, Phase, is_disrupted
 from evalfleet.reconcile.evaluationjob.world import FleetVerdict, WorkerView, World
 from evalfleet.settings import Settings

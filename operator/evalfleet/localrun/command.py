@@ -13,7 +13,7 @@ from evalfleet.localrun.display import make_display
 from evalfleet.localrun.lock import RunBusyError, run_lock
 from evalfleet.localrun.report import print_report
 from evalfleet.localrun.supervise import LocalRun, Observer, published_report, run_local
-from evalfleet.runspec import RunPlace, run_spec
+from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet_worker.protocol import FinishReport, RunError, RunSpec
 
 LOCAL_NAMESPACE = "local"

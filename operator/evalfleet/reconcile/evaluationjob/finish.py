@@ -3,7 +3,7 @@
 from typing import Any
 
 from evalfleet.conditions import false
-from evalfleet.manifests import finish_job
+from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.cost import cost_status
 from evalfleet.reconcile.evaluationjob.plan import failure_words, unreadable

@@ -1,7 +1,7 @@
 """Step 2: the size of the evaluation, from a one-pod CPU Job that may be run again at any time."""
 
 from evalfleet.conditions import false, true, unknown
-from evalfleet.manifests import plan_job, spec_config_map
+from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape, waiting_words
 from evalfleet.reconcile.evaluationjob.terminal import failed, waiting

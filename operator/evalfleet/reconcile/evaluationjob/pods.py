@@ -1,11 +1,11 @@
 """What the pods of an EvaluationJob share, from its spec, its policy and the operator's settings. Pure."""
 
 from evalfleet.api.evaluationjob import EvaluationJob, Worker
-from evalfleet.manifests import CACHE_FOLDER, PodShape
+from evalfleet.manifests.pod import CACHE_FOLDER, PodShape
+from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet.reconcile.children import Child
 from evalfleet.reconcile.evaluationjob.accept import security, store_uri
 from evalfleet.reconcile.evaluationjob.world import World
-from evalfleet.runspec import RunPlace, run_spec
 from evalfleet_worker.protocol import RunSpec
 
 CLAIM_SCHEME = "pvc://"

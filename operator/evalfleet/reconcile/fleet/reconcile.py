@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from evalfleet.manifests import worker_job
+from evalfleet.manifests.jobs import worker_job
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.evaluationjob.pods import pod_shape
 from evalfleet.reconcile.evaluationjob.terminal import stamp

@@ -1,28 +1,16 @@
-"""The objects the operator creates for an EvaluationJob: one ConfigMap with the run's spec, Jobs of one pod. Pure.
+"""The pod of one worker command. Pure.
 
 Pods are restricted: non-root, no capabilities, read-only root, no service-account token; nothing of them comes from a
 user's pod template, only from the allow-listed fields of the API.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from evalfleet.api.evaluationjob import Worker
 from evalfleet.api.scalingpolicy import NodePool
-from evalfleet.api.wire import API_VERSION
-from evalfleet_worker.protocol import ExitCode, RunSpec, dumps
+from evalfleet.manifests.names import Identity, Object
 
-LABEL_RUN = "evalfleet.io/run"
-LABEL_ROLE = "evalfleet.io/role"
-LABEL_POOL = "evalfleet.io/pool"
-LABEL_SLOT = "evalfleet.io/slot"
-LABEL_CAPACITY_TYPE = "evalfleet.io/capacity-type"
-ANNOTATION_PRICE = "evalfleet.io/price-per-hour"
-MANAGED = {"app.kubernetes.io/managed-by": "evalfleet"}
-PROGRESS_PORT = 9464
-NAME_LIMIT = 63
 SPEC_FOLDER = "/etc/evalfleet"
 CACHE_FOLDER = "/var/lib/evalfleet/cache"
 WORK_FOLDER = "/var/lib/evalfleet/work"
@@ -30,45 +18,9 @@ CLAIMS_FOLDER = "/var/lib/evalfleet/claims"
 TERMINATION_PATH = "/dev/termination-log"
 GRACE_SECONDS = 30
 UNREACHABLE_SECONDS = 30
-CANNOT_START = (126, 127, 128)
-"""Exit codes of a program that cannot be executed, is not found, or that the container runtime could not start."""
 MAX_THREADS = 256
 CPU_SCALES = {"m": 1e-3, "k": 1e3}
 """Suffixes that make sense for CPU; the API server takes others as well, and no node has so many cores."""
-
-Object = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which EvaluationJob children belong to."""
-
-    namespace: str
-    name: str
-    uid: str
-
-    @property
-    def owner_references(self) -> list[Object]:
-        """Children go when the EvaluationJob goes, with the operator or without."""
-        return [
-            {
-                "apiVersion": API_VERSION,
-                "kind": "EvaluationJob",
-                "name": self.name,
-                "uid": self.uid,
-                "controller": True,
-                "blockOwnerDeletion": False,
-            }
-        ]
-
-    def child(self, suffix: str) -> str:
-        """Deterministic name of a child, at most 63 characters."""
-        name = f"{self.name}-{suffix}"
-        if len(name) <= NAME_LIMIT and "." not in name:
-            return name
-        digest = hashlib.blake2b(self.name.encode(), digest_size=4).hexdigest()
-        head = self.name.replace(".", "-")[: NAME_LIMIT - len(suffix) - 10].rstrip("-")
-        return f"{head}-{digest}-{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,75 +61,8 @@ class Command:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-def spec_config_map(owner: Identity, spec: RunSpec) -> Object:
-    """The ConfigMap that gives the run's spec to all its pods."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(owner, owner.child("run"), {}),
-        "immutable": True,
-        "data": {"spec.json": dumps(spec)},
-    }
-
-
-def plan_job(owner: Identity, shape: PodShape) -> Object:
-    """The one-pod Job that plans the run on CPU."""
-    return _job(owner, shape, Command("plan", owner.child("plan")), backoff_limit=2, pool=None)
-
-
-def finish_job(owner: Identity, shape: PodShape, attempt: int) -> Object:
-    """The one-pod Job that merges the run's parts and computes its metrics on CPU."""
-    return _job(owner, shape, Command("finish", owner.child(f"finish-{attempt}")), backoff_limit=2, pool=None)
-
-
-def worker_job(owner: Identity, shape: PodShape, pool: NodePool, slot: int, generation: int) -> Object:
-    """The one-pod Job of one worker: `<name>-w<slot>-<generation>`, pool and price in its metadata."""
-    name = owner.child(f"w{slot}-{generation}")
-    command = Command(
-        "work",
-        name,
-        environment={"EVALFLEET_PROGRESS_ADDRESS": f"$(POD_IP):{PROGRESS_PORT}", "EVALFLEET_WORKER": "$(POD_NAME)"},
-        labels={LABEL_POOL: pool.name, LABEL_SLOT: str(slot), LABEL_CAPACITY_TYPE: pool.capacity_type},
-        annotations={ANNOTATION_PRICE: pool.price_per_hour},
-    )
-    return _job(owner, shape, command, backoff_limit=3, pool=pool)
-
-
-def _job(owner: Identity, shape: PodShape, command: Command, backoff_limit: int, pool: NodePool | None) -> Object:
-    labels = {LABEL_ROLE: command.role, **command.labels}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": _metadata(owner, command.name, labels) | {"annotations": dict(command.annotations)},
-        "spec": {
-            "parallelism": 1,
-            "completions": 1,
-            "backoffLimit": backoff_limit,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": _failure_rules()},
-            "template": {
-                "metadata": {
-                    "labels": {**MANAGED, LABEL_RUN: owner.uid, **labels},
-                    "annotations": {"sidecar.istio.io/inject": "false", **command.annotations},
-                },
-                "spec": _pod_spec(owner, shape, command, pool),
-            },
-        },
-    }
-
-
-def _failure_rules() -> list[Object]:
-    """Reclaims and early leaves never count; the fatal code and a program that cannot start end the Job at once."""
-    ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
-    hopeless = [int(ExitCode.FATAL), *CANNOT_START]
-    return [
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": hopeless}},
-        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": ignored}},
-    ]
-
-
-def _pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool | None) -> Object:
+def pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool | None) -> Object:
+    """The spec of the pod that runs a command, in a pool or, without one, on any node."""
     worker = shape.worker
     spec: Object = {
         "restartPolicy": "Never",
@@ -300,12 +185,3 @@ def _tolerations(worker: Worker | None, pool: NodePool | None) -> list[Object]:
             for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
         ]
     return wire
-
-
-def _metadata(owner: Identity, name: str, labels: Mapping[str, str]) -> Object:
-    return {
-        "name": name,
-        "namespace": owner.namespace,
-        "labels": {**MANAGED, LABEL_RUN: owner.uid, **labels},
-        "ownerReferences": owner.owner_references,
-    }

@@ -1,0 +1,89 @@
+"""The objects the operator creates for an EvaluationJob: one ConfigMap with the run's spec, Jobs of one pod. Pure."""
+
+from evalfleet.api.scalingpolicy import NodePool
+from evalfleet.manifests.names import (
+    ANNOTATION_PRICE,
+    LABEL_CAPACITY_TYPE,
+    LABEL_POOL,
+    LABEL_ROLE,
+    LABEL_RUN,
+    LABEL_SLOT,
+    MANAGED,
+    PROGRESS_PORT,
+    Identity,
+    Object,
+    metadata,
+)
+from evalfleet.manifests.pod import Command, PodShape, pod_spec
+from evalfleet_worker.protocol import ExitCode, RunSpec, dumps
+
+CANNOT_START = (126, 127, 128)
+"""Exit codes of a program that cannot be executed, is not found, or that the container runtime could not start."""
+
+
+def spec_config_map(owner: Identity, spec: RunSpec) -> Object:
+    """The ConfigMap that gives the run's spec to all its pods."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(owner, owner.child("run"), {}),
+        "immutable": True,
+        "data": {"spec.json": dumps(spec)},
+    }
+
+
+def plan_job(owner: Identity, shape: PodShape) -> Object:
+    """The one-pod Job that plans the run on CPU."""
+    return _job(owner, shape, Command("plan", owner.child("plan")), backoff_limit=2, pool=None)
+
+
+def finish_job(owner: Identity, shape: PodShape, attempt: int) -> Object:
+    """The one-pod Job that merges the run's parts and computes its metrics on CPU."""
+    return _job(owner, shape, Command("finish", owner.child(f"finish-{attempt}")), backoff_limit=2, pool=None)
+
+
+def worker_job(owner: Identity, shape: PodShape, pool: NodePool, slot: int, generation: int) -> Object:
+    """The one-pod Job of one worker: `<name>-w<slot>-<generation>`, pool and price in its metadata."""
+    name = owner.child(f"w{slot}-{generation}")
+    command = Command(
+        "work",
+        name,
+        environment={"EVALFLEET_PROGRESS_ADDRESS": f"$(POD_IP):{PROGRESS_PORT}", "EVALFLEET_WORKER": "$(POD_NAME)"},
+        labels={LABEL_POOL: pool.name, LABEL_SLOT: str(slot), LABEL_CAPACITY_TYPE: pool.capacity_type},
+        annotations={ANNOTATION_PRICE: pool.price_per_hour},
+    )
+    return _job(owner, shape, command, backoff_limit=3, pool=pool)
+
+
+def _job(owner: Identity, shape: PodShape, command: Command, backoff_limit: int, pool: NodePool | None) -> Object:
+    labels = {LABEL_ROLE: command.role, **command.labels}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(owner, command.name, labels) | {"annotations": dict(command.annotations)},
+        "spec": {
+            "parallelism": 1,
+            "completions": 1,
+            "backoffLimit": backoff_limit,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _failure_rules()},
+            "template": {
+                "metadata": {
+                    "labels": {**MANAGED, LABEL_RUN: owner.uid, **labels},
+                    "annotations": {"sidecar.istio.io/inject": "false", **command.annotations},
+                },
+                "spec": pod_spec(owner, shape, command, pool),
+            },
+        },
+    }
+
+
+def _failure_rules() -> list[Object]:
+    """Reclaims and early leaves never count; the fatal code and a program that cannot start end the Job at once."""
+    ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
+    hopeless = [int(ExitCode.FATAL), *CANNOT_START]
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": hopeless}},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": ignored}},
+    ]
