@@ -10,25 +10,25 @@ from typing import Any
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.cache import Cache
-from evalfleet.conditions import Condition
 from evalfleet.events import EventRecorder
 from evalfleet.kube.client import CONFLICT, TOO_MANY_REQUESTS, UNREACHABLE, Kube, KubeError
 from evalfleet.kube.resources import WATCHED, Key, collection_path, key_of, object_path
 from evalfleet.kube.spend import SpendBook
 from evalfleet.manifests.names import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
 from evalfleet.observe import INDICES, Memory, Observer, policy_name
-from evalfleet.ownership import NameTakenError, require_same_owner
-from evalfleet.reconcile.evaluationjob.reconcile import decide
-from evalfleet.reconcile.evaluationjob.terminal import held, stamp
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.figures import figures, transitions
-from evalfleet.reconcile.fleet.pools import currency
-from evalfleet.reconcile.fleet.reconcile import Decide, Outcome, reconcile
-from evalfleet.reconcile.fleet.seen import PoolsSeen
-from evalfleet.reconcile.fleet.spend import account, job_money
-from evalfleet.reconcile.fleet.status import policy_status, refused_status
-from evalfleet.reconcile.fleet.world import World as FleetWorld
+from evalfleet.reconcile.conditions import Condition
+from evalfleet.reconcile.job.decide import decide
+from evalfleet.reconcile.job.terminal import held, stamp
+from evalfleet.reconcile.job.world import FleetVerdict
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.ownership import NameTakenError, require_same_owner
+from evalfleet.reconcile.policy.decide import Decide, Outcome, reconcile
+from evalfleet.reconcile.policy.figures import figures, transitions
+from evalfleet.reconcile.policy.gather import World as FleetWorld
+from evalfleet.reconcile.policy.pools import currency
+from evalfleet.reconcile.policy.report import policy_status, refused_status
+from evalfleet.reconcile.policy.seen import PoolsSeen
+from evalfleet.reconcile.policy.settle import account, job_money
 from evalfleet.reconcile.steps import Action, Create, Delete, Step
 from evalfleet.settings import Settings
 from evalfleet.statuswriter import PROGRESS_WRITE_SECONDS, StatusWriter

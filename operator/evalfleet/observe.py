@@ -10,7 +10,6 @@ from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.manifest import ManifestError, parse_evaluation_job
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.cache import Cache
-from evalfleet.conditions import status_of
 from evalfleet.kube.resources import CHILDREN, Key, key_of
 from evalfleet.manifests.names import (
     ANNOTATION_PRICE,
@@ -22,15 +21,16 @@ from evalfleet.manifests.names import (
     Identity,
 )
 from evalfleet.nodes import LostNodes, without_machine
-from evalfleet.ownership import controller_of
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
-from evalfleet.reconcile.evaluationjob.counts import UID_DIGITS
-from evalfleet.reconcile.evaluationjob.recollection import recollected
-from evalfleet.reconcile.evaluationjob.waits import bindings_of
-from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, WorkerView, World
-from evalfleet.reconcile.fleet.pools import node_pools, on_demand_price
-from evalfleet.reconcile.fleet.seen import PoolsSeen
-from evalfleet.reconcile.fleet.spend import PaidPod, paid_pod
+from evalfleet.reconcile.conditions import status_of
+from evalfleet.reconcile.job.counts import UID_DIGITS
+from evalfleet.reconcile.job.recollection import recollected
+from evalfleet.reconcile.job.waits import bindings_of
+from evalfleet.reconcile.job.world import Eta, FleetVerdict, Money, WorkerView, World
+from evalfleet.reconcile.ownership import controller_of
+from evalfleet.reconcile.policy.pools import node_pools, on_demand_price
+from evalfleet.reconcile.policy.seen import PoolsSeen
+from evalfleet.reconcile.policy.settle import PaidPod, paid_pod
 from evalfleet.settings import Settings
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress

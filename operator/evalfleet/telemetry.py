@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from evalfleet.kube.resources import Key
-from evalfleet.reconcile.fleet.figures import PolicyFigures, PoolFigures, Transitions
+from evalfleet.reconcile.policy.figures import PolicyFigures, PoolFigures, Transitions
 
 LATENCY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WAIT_BUCKETS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)

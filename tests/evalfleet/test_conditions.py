@@ -1,6 +1,6 @@
 """Conditions: transitions move only with the status, abnormal ones end by themselves."""
 
-from evalfleet.conditions import false, find, merge, status_of, true, unknown
+from evalfleet.reconcile.conditions import false, find, merge, status_of, true, unknown
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"
 

@@ -6,9 +6,9 @@ import pytest
 from operator_worlds import manifest
 from small_api_server import SmallServer, error, small_server
 
-from evalfleet.conditions import find
 from evalfleet.controller import Controller
 from evalfleet.kube.resources import Key
+from evalfleet.reconcile.conditions import find
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet

@@ -8,12 +8,12 @@ from operator_worlds import NOW, planned, policy, pool, progress, worker, world
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.world import Eta
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS
-from evalfleet.reconcile.fleet.reconcile import reconcile
-from evalfleet.reconcile.fleet.seen import PoolsSeen
-from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.job.world import Eta
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.decide import reconcile
+from evalfleet.reconcile.policy.gather import World
+from evalfleet.reconcile.policy.jobs import FINISH_SECONDS
+from evalfleet.reconcile.policy.seen import PoolsSeen
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spot.history import Life, PoolHistory
 

@@ -9,8 +9,8 @@ import pytest
 from operator_worlds import NOW, condition, worker
 
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.world import WorkerView
-from evalfleet.reconcile.fleet.seen import PoolsSeen, observations, see
+from evalfleet.reconcile.job.world import WorkerView
+from evalfleet.reconcile.policy.seen import PoolsSeen, observations, see
 from evalfleet_scaling.model import CapacityType, Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life
 from evalfleet_worker.protocol import Progress

@@ -8,11 +8,11 @@ from operator_worlds import NOW, condition, planned, policy, pool, worker, world
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.reconcile import reconcile
-from evalfleet.reconcile.fleet.seen import PoolsSeen
-from evalfleet.reconcile.fleet.status import policy_status, refused_status
-from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.decide import reconcile
+from evalfleet.reconcile.policy.gather import World
+from evalfleet.reconcile.policy.report import policy_status, refused_status
+from evalfleet.reconcile.policy.seen import PoolsSeen
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 from evalfleet_scaling.spot.history import Life, PoolHistory

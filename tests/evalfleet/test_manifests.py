@@ -7,7 +7,7 @@ from operator_worlds import policy, world
 
 from evalfleet.manifests.jobs import finish_job, plan_job, worker_job
 from evalfleet.manifests.names import Identity
-from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape
+from evalfleet.reconcile.job.pods import job_spec, pod_shape
 from evalfleet_worker.claims import as_claim, mounted_folders, with_folders
 
 OWNER = Identity("team", "job", "uid-1")

@@ -8,8 +8,8 @@ from operator_worlds import NOW, condition, manifest, policy_manifest
 from evalfleet.cache import Cache
 from evalfleet.kube.resources import Key
 from evalfleet.observe import INDICES, Memory, Observer
-from evalfleet.reconcile.evaluationjob.counts import count_preemptions
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
+from evalfleet.reconcile.job.counts import count_preemptions
+from evalfleet.reconcile.job.world import FleetVerdict, World
 from evalfleet.settings import Settings
 
 POLICY = Key("ScalingPolicy", "ns", "default")

@@ -11,8 +11,8 @@ from cluster_client import Client
 from lm_eval_suite import choice_task, write_documents, write_model
 from operator_bench import OperatorProcess
 
-from evalfleet.conditions import status_of
 from evalfleet.localcluster import LocalCluster
+from evalfleet.reconcile.conditions import status_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

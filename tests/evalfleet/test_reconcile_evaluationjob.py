@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, progress, reported, worker, world
 
-from evalfleet.conditions import Condition
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import ANOTHER, Phase
-from evalfleet.reconcile.evaluationjob.deadline import deadline_of
-from evalfleet.reconcile.evaluationjob.reconcile import decide
-from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict, Money, World
+from evalfleet.reconcile.conditions import Condition
+from evalfleet.reconcile.job.deadline import deadline_of
+from evalfleet.reconcile.job.decide import decide
+from evalfleet.reconcile.job.world import Eta, FleetVerdict, Money, World
 from evalfleet.reconcile.steps import Create, Delete, Step
 from evalfleet.settings import Settings
 

@@ -10,10 +10,10 @@ from operator_worlds import NOW, condition, disrupted_pod, planned, policy, pool
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS
-from evalfleet.reconcile.fleet.reconcile import Outcome, reconcile
-from evalfleet.reconcile.fleet.world import World, ask
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.decide import Outcome, reconcile
+from evalfleet.reconcile.policy.gather import World, ask
+from evalfleet.reconcile.policy.jobs import FINISH_SECONDS
 from evalfleet.reconcile.steps import Create, Delete
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total

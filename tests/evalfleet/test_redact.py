@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evalfleet.reconcile.children import Phase, child_of
-from evalfleet.reconcile.evaluationjob.plan import failure_words
+from evalfleet.reconcile.job.plan import failure_words
 from evalfleet.reconcile.redact import redacted
 
 LEAKS = {

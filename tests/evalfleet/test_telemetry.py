@@ -18,11 +18,11 @@ from evalfleet.controller import Controller
 from evalfleet.httpserver import serve
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.figures import Transitions, figures, transitions
-from evalfleet.reconcile.fleet.pools import core_pool
-from evalfleet.reconcile.fleet.seen import PoolsSeen, see
-from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.figures import Transitions, figures, transitions
+from evalfleet.reconcile.policy.gather import World
+from evalfleet.reconcile.policy.pools import core_pool
+from evalfleet.reconcile.policy.seen import PoolsSeen, see
 from evalfleet.settings import Settings
 from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet

@@ -6,8 +6,8 @@ from typing import Any
 from operator_worlds import NOW, planned, world
 
 from evalfleet.kube.mergepatch import merge_patched
-from evalfleet.reconcile.evaluationjob.reconcile import decide
-from evalfleet.reconcile.evaluationjob.waits import bindings_of
+from evalfleet.reconcile.job.decide import decide
+from evalfleet.reconcile.job.waits import bindings_of
 
 
 def pod(created: int, bound: int | None) -> dict[str, Any]:

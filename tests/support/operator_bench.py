@@ -17,8 +17,8 @@ from typing import Any
 
 from cluster_client import Client
 
-from evalfleet.conditions import find, status_of
 from evalfleet.localcluster import LocalCluster, launcher
+from evalfleet.reconcile.conditions import find, status_of
 
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.children import MISSING, Child, Phase, is_disrupted
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict, WorkerView, World
+from evalfleet.reconcile.job.world import FleetVerdict, WorkerView, World
 from evalfleet.settings import Settings
 from evalfleet_worker.protocol import Progress
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeVar
 
-from evalfleet.conditions import Condition
+from evalfleet.reconcile.conditions import Condition
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from evalfleet.conditions import false
 from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
-from evalfleet.reconcile.evaluationjob.cost import cost_status
-from evalfleet.reconcile.evaluationjob.plan import failure_words, unreadable
-from evalfleet.reconcile.evaluationjob.pods import pod_shape, waiting_words
-from evalfleet.reconcile.evaluationjob.terminal import failed, succeeded, waiting
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.conditions import false
+from evalfleet.reconcile.job.cost import cost_status
+from evalfleet.reconcile.job.plan import failure_words, unreadable
+from evalfleet.reconcile.job.pods import pod_shape, waiting_words
+from evalfleet.reconcile.job.terminal import failed, succeeded, waiting
+from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Create, Delete, Step
 from evalfleet_worker.protocol import FinishReport, Result, loads

@@ -5,16 +5,16 @@ from decimal import Decimal
 from itertools import pairwise
 from math import ceil
 
-from evalfleet import conditions as cond
 from evalfleet.api.evaluationjob import Sla
 from evalfleet.api.scalingpolicy import PolicySla
+from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.admit import BEST_EFFORT
-from evalfleet.reconcile.evaluationjob.deadline import deadline_of
-from evalfleet.reconcile.evaluationjob.run import all_scored
-from evalfleet.reconcile.evaluationjob.world import WorkerView, fold_progress
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.seen import is_scoring
+from evalfleet.reconcile.job.admit import BEST_EFFORT
+from evalfleet.reconcile.job.deadline import deadline_of
+from evalfleet.reconcile.job.run import all_scored
+from evalfleet.reconcile.job.world import WorkerView, fold_progress
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.seen import is_scoring
 from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worker, WorkerState
 
 DEFAULT_MAX_WORKERS = 8

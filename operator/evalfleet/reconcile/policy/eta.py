@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import inf
 
-from evalfleet.reconcile.evaluationjob.world import Eta
-from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS, SECONDS_PER_UNIT
+from evalfleet.reconcile.job.world import Eta
+from evalfleet.reconcile.policy.jobs import FINISH_SECONDS, SECONDS_PER_UNIT
 from evalfleet_scaling.eta import EtaInput, estimate_finish
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, Job, JobDecision, Pool, PoolObservation, WorkerState
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from evalfleet import conditions as cond
-from evalfleet.conditions import Condition, false, true
+from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.terminal import stamp
-from evalfleet.reconcile.fleet.jobs import live_workers
-from evalfleet.reconcile.fleet.reconcile import Outcome
-from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.conditions import Condition, false, true
+from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.policy.decide import Outcome
+from evalfleet.reconcile.policy.gather import World
+from evalfleet.reconcile.policy.jobs import live_workers
 from evalfleet.reconcile.steps import Create
 from evalfleet_scaling.spend import SpendLedger, Total
 from evalfleet_scaling.spot.history import PoolHistory

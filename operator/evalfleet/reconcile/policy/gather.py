@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.jobs import core_job, core_worker, live_workers, surplus_workers, takes_part
-from evalfleet.reconcile.fleet.pools import core_limits, core_pool, node_pools, strategy
-from evalfleet.reconcile.fleet.seen import PoolsSeen, observations, see
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.jobs import core_job, core_worker, live_workers, surplus_workers, takes_part
+from evalfleet.reconcile.policy.pools import core_limits, core_pool, node_pools, strategy
+from evalfleet.reconcile.policy.seen import PoolsSeen, observations, see
 from evalfleet_scaling.errors import ScalingInputError
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_scaling.model import FleetSnapshot, Job, Pool, PoolObservation, Worker

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from evalfleet.reconcile.children import Object, Phase
-from evalfleet.reconcile.evaluationjob.world import WorkerView
+from evalfleet.reconcile.job.world import WorkerView
 from evalfleet_scaling.model import Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life, PoolHistory, became_ready, ended, launch_failed, launched
 from evalfleet_scaling.spot.statistics import Offer, observe_pool, startup_quantile

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from evalfleet import conditions as cond
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile import conditions as cond
+from evalfleet.reconcile.job.world import World
 
 
 def deadline_of(world: World) -> datetime | None:

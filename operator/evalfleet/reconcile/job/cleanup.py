@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from evalfleet.conditions import ABNORMAL_TRUE, Condition, find, true
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.cost import cost_status
-from evalfleet.reconcile.evaluationjob.deadline import suspended_seconds
-from evalfleet.reconcile.evaluationjob.terminal import failed, stamp
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.conditions import ABNORMAL_TRUE, Condition, find, true
+from evalfleet.reconcile.job.cost import cost_status
+from evalfleet.reconcile.job.deadline import suspended_seconds
+from evalfleet.reconcile.job.terminal import failed, stamp
+from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.steps import Action, Delete, Step
 
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from evalfleet.conditions import Condition, false, true
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.conditions import Condition, false, true
+from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.steps import Step
 
 NEEDS_A_PERSON = frozenset(

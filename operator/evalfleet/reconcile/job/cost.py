@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from evalfleet.reconcile.evaluationjob.world import World, fold_progress
+from evalfleet.reconcile.job.world import World, fold_progress
 
 PLACES = 4
 

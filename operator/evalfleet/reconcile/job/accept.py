@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
 from evalfleet.api.scalingpolicy import Security
-from evalfleet.conditions import false, true
-from evalfleet.reconcile.evaluationjob.deadline import deadline_of
-from evalfleet.reconcile.evaluationjob.terminal import failed, stamp, waiting
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.conditions import false, true
+from evalfleet.reconcile.job.deadline import deadline_of
+from evalfleet.reconcile.job.terminal import failed, stamp, waiting
+from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.steps import Step
 
 DATA_SCHEMES = ("s3://", "gs://", "az://", "pvc://", "file://")

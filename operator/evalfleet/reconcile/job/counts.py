@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.job.world import World
 
 UID_DIGITS = 8
 MOST_PREEMPTED = 1024

@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from evalfleet import conditions as cond
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.manifests.names import Identity
+from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Child
 from evalfleet.settings import Settings
 from evalfleet_worker.protocol import PlanReport, Progress

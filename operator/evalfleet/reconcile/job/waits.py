@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from evalfleet.reconcile.children import bound_at
-from evalfleet.reconcile.evaluationjob.terminal import stamp
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.job.world import World
 
 SETTLED = timedelta(seconds=3)
 Object = Mapping[str, Any]

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from evalfleet.reconcile.children import Object, bound_at
-from evalfleet.reconcile.evaluationjob.world import Money
+from evalfleet.reconcile.job.world import Money
 from evalfleet_scaling.spend import (
     SpendLedger,
     WorkerStarted,

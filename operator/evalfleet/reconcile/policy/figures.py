@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from evalfleet import conditions as cond
+from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.world import WorkerView
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.jobs import live_workers
-from evalfleet.reconcile.fleet.pools import currency
-from evalfleet.reconcile.fleet.seen import PoolsSeen
-from evalfleet.reconcile.fleet.world import World
+from evalfleet.reconcile.job.world import WorkerView
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.gather import World
+from evalfleet.reconcile.policy.jobs import live_workers
+from evalfleet.reconcile.policy.pools import currency
+from evalfleet.reconcile.policy.seen import PoolsSeen
 
 LARGEST = float(2**53)
 """Bound of what a worker may report: it is never trusted."""

@@ -4,8 +4,8 @@ from evalfleet.api.evaluationjob import EvaluationJob, Worker
 from evalfleet.manifests.pod import CACHE_FOLDER, PodShape
 from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet.reconcile.children import Child
-from evalfleet.reconcile.evaluationjob.accept import security, store_uri
-from evalfleet.reconcile.evaluationjob.world import World
+from evalfleet.reconcile.job.accept import security, store_uri
+from evalfleet.reconcile.job.world import World
 from evalfleet_worker.protocol import RunSpec
 
 CLAIM_SCHEME = "pvc://"

@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from evalfleet.conditions import Condition, false, true
 from evalfleet.reconcile.children import HOPELESS, Phase
-from evalfleet.reconcile.evaluationjob.cost import cost_status
-from evalfleet.reconcile.evaluationjob.counts import count_failures, worker_counts
-from evalfleet.reconcile.evaluationjob.deadline import deadline_of
-from evalfleet.reconcile.evaluationjob.plan import failure_words
-from evalfleet.reconcile.evaluationjob.pods import waiting_words
-from evalfleet.reconcile.evaluationjob.terminal import ESTIMATES, failed, held, stamp, waiting
-from evalfleet.reconcile.evaluationjob.waits import provisioning_time
-from evalfleet.reconcile.evaluationjob.world import RunProgress, WorkerView, World, fold_progress
+from evalfleet.reconcile.conditions import Condition, false, true
+from evalfleet.reconcile.job.cost import cost_status
+from evalfleet.reconcile.job.counts import count_failures, worker_counts
+from evalfleet.reconcile.job.deadline import deadline_of
+from evalfleet.reconcile.job.plan import failure_words
+from evalfleet.reconcile.job.pods import waiting_words
+from evalfleet.reconcile.job.terminal import ESTIMATES, failed, held, stamp, waiting
+from evalfleet.reconcile.job.waits import provisioning_time
+from evalfleet.reconcile.job.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
 MOST_PER_SECOND = 1e12

@@ -1,10 +1,10 @@
 """Step 3: may it run now? The Fleet decides for all jobs of the policy together; this step repeats its words."""
 
-from evalfleet.conditions import false, true, unknown
-from evalfleet.reconcile.evaluationjob.counts import worker_counts
-from evalfleet.reconcile.evaluationjob.run import all_scored
-from evalfleet.reconcile.evaluationjob.terminal import held, waiting, without_estimates
-from evalfleet.reconcile.evaluationjob.world import FleetVerdict, World
+from evalfleet.reconcile.conditions import false, true, unknown
+from evalfleet.reconcile.job.counts import worker_counts
+from evalfleet.reconcile.job.run import all_scored
+from evalfleet.reconcile.job.terminal import held, waiting, without_estimates
+from evalfleet.reconcile.job.world import FleetVerdict, World
 from evalfleet.reconcile.steps import Step
 
 BEST_EFFORT = "BestEffort"

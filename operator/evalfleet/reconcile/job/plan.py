@@ -1,11 +1,11 @@
 """Step 2: the size of the evaluation, from a one-pod CPU Job that may be run again at any time."""
 
-from evalfleet.conditions import false, true, unknown
 from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
-from evalfleet.reconcile.evaluationjob.pods import job_spec, pod_shape, waiting_words
-from evalfleet.reconcile.evaluationjob.terminal import failed, waiting
-from evalfleet.reconcile.evaluationjob.world import World, plan_status
+from evalfleet.reconcile.conditions import false, true, unknown
+from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_words
+from evalfleet.reconcile.job.terminal import failed, waiting
+from evalfleet.reconcile.job.world import World, plan_status
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Create, Delete, Step
 from evalfleet_worker.protocol import ErrorReport, PlanReport, loads

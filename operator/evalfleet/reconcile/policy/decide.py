@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from evalfleet.manifests.jobs import worker_job
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.evaluationjob.pods import pod_shape
-from evalfleet.reconcile.evaluationjob.terminal import stamp
-from evalfleet.reconcile.evaluationjob.world import Eta, FleetVerdict
-from evalfleet.reconcile.evaluationjob.world import World as JobWorld
-from evalfleet.reconcile.fleet.eta import estimates
-from evalfleet.reconcile.fleet.jobs import FINISH_SECONDS, live_workers, slowdown, surplus_workers, takes_part
-from evalfleet.reconcile.fleet.seen import PoolsSeen
-from evalfleet.reconcile.fleet.world import Question, World, ask
+from evalfleet.reconcile.job.pods import pod_shape
+from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.job.world import Eta, FleetVerdict
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.eta import estimates
+from evalfleet.reconcile.policy.gather import Question, World, ask
+from evalfleet.reconcile.policy.jobs import FINISH_SECONDS, live_workers, slowdown, surplus_workers, takes_part
+from evalfleet.reconcile.policy.seen import PoolsSeen
 from evalfleet.reconcile.steps import Action, Create, Delete
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, JobDecision
 
