@@ -8,10 +8,10 @@ import pytest
 from aiohttp import web
 from small_api_server import SmallServer, error, small_server
 
-from evalfleet.app import Operator
+from evalfleet.controller.app import Operator
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.client import Kube
 from evalfleet.kube.resources import Key
-from evalfleet.settings import Settings
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/evalfleet-system/leases"
 SETTINGS = Settings(http_address="127.0.0.1:0")
@@ -42,7 +42,7 @@ async def test_the_lease_is_renewed_while_the_first_listing_takes_its_time() -> 
 async def test_the_cause_of_an_end_is_in_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evalfleet.app.FIRST_SYNC_SECONDS", 0.0)
+    monkeypatch.setattr("evalfleet.controller.app.FIRST_SYNC_SECONDS", 0.0)
 
     def refuse(method: str, path: str, _: Any) -> web.Response | None:
         return error(403, "scalingpolicies is forbidden") if "scalingpolicies" in path else None

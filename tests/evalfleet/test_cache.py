@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evalfleet.cache import Cache
+from evalfleet.controller.cache import Cache
 from evalfleet.kube.resources import Key, key_of
 
 

@@ -6,11 +6,11 @@ import pytest
 from operator_worlds import manifest
 from small_api_server import SmallServer, error, small_server
 
-from evalfleet.controller import Controller
+from evalfleet.controller.controller import Controller
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.conditions import find
-from evalfleet.settings import Settings
-from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 
 JOBS = "/apis/evalfleet.io/v1alpha1/namespaces/ns/evaluationjobs"

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 from operator_worlds import manifest
 
-from evalfleet.controller import Controller
+from evalfleet.controller.controller import Controller
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.client import Kube
 from evalfleet.kube.resources import Key
 from evalfleet.kube.serverclock import ServerClock
-from evalfleet.settings import Settings
-from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 
 Object = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evalfleet.events import EventRecorder
+from evalfleet.controller.events import EventRecorder
 from evalfleet.kube.client import KubeError
 
 ABOUT: dict[str, Any] = {

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operator_worlds import NOW, policy, pool
 
-from evalfleet.cache import Cache
+from evalfleet.controller.cache import Cache
+from evalfleet.controller.observe import INDICES, Memory, Observer
+from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
-from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.policy.settle import LOST_AFTER_SECONDS, account, job_money, paid_pod
-from evalfleet.settings import Settings
 from evalfleet_scaling.spend import SpendLedger, Total
 from evalfleet_scaling.spend_document import ledger_from_document, ledger_to_document
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from small_api_server import SmallServer, small_server
 
-from evalfleet.handlers import Watcher
+from evalfleet.controller.watch import Watcher
 
 RESOURCES = {
     "/api/v1": [("pods", "Pod"), ("namespaces", "Namespace")],

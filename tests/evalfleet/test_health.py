@@ -11,13 +11,13 @@ import pytest
 from operator_bench import OperatorProcess, free_port
 from operator_worlds import manifest
 
-from evalfleet.app import Operator
-from evalfleet.health import Vitals, why_not_alive, why_not_ready
-from evalfleet.httpserver import serve
+from evalfleet.controller.app import Operator
+from evalfleet.controller.health import Vitals, why_not_alive, why_not_ready
+from evalfleet.controller.http import serve
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.client import Kube
 from evalfleet.kube.resources import Key
 from evalfleet.localcluster.connection import Answer
-from evalfleet.settings import Settings
 
 LEADER = Vitals(
     leading=True,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evalfleet.settings import Settings
+from evalfleet.controller.settings import Settings
 
 K8S = Path(__file__).parents[2] / "k8s"
 Object = dict[str, Any]

@@ -7,13 +7,13 @@ import pytest
 from operator_worlds import manifest
 from small_api_server import error, small_server
 
-from evalfleet.controller import Controller
+from evalfleet.controller.controller import Controller
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.nodes import LostNodes, follow_nodes
+from evalfleet.controller.settings import Settings
 from evalfleet.kube import client as adapter
 from evalfleet.kube.client import KubeError, Listed
 from evalfleet.kube.resources import Key
-from evalfleet.nodes import LostNodes, follow_nodes
-from evalfleet.settings import Settings
-from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 
 NODES = "/api/v1/nodes"

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from evalfleet.leader import Elector, LeaseTiming
+from evalfleet.controller.leader import Elector, LeaseTiming
 
 TIMING = LeaseTiming(lease_seconds=15, renew_deadline_seconds=0.05, retry_seconds=0.01)
 

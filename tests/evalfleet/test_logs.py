@@ -5,13 +5,13 @@ import logging
 import sys
 from typing import Any
 
+from evalfleet.controller.logs import PLAIN, JsonFormatter, PlainFormatter
 from evalfleet.kube.resources import Key
-from evalfleet.logs import PLAIN, JsonFormatter, PlainFormatter
 
 
 def record(message: str, *arguments: object, **extra: Any) -> logging.LogRecord:
     made = logging.LogRecord(
-        "evalfleet.controller", logging.WARNING, "f", 1, message, arguments, extra.pop("error", None)
+        "evalfleet.controller.controller", logging.WARNING, "f", 1, message, arguments, extra.pop("error", None)
     )
     made.__dict__.update(extra)
     return made
@@ -24,7 +24,7 @@ def test_a_message_of_several_lines_is_one_line_with_its_object() -> None:
     said = json.loads(line)
     assert said["message"] == f"failed: {hostile}"
     assert said["object"] == {"kind": "EvaluationJob", "namespace": "ns", "name": "job"}
-    assert (said["level"], said["logger"]) == ("warning", "evalfleet.controller")
+    assert (said["level"], said["logger"]) == ("warning", "evalfleet.controller.controller")
     assert said["time"].endswith("+00:00")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evalfleet.nodes import LostNodes, without_machine
+from evalfleet.controller.nodes import LostNodes, without_machine
 from evalfleet.reconcile.children import is_disrupted
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from operator_worlds import NOW, condition, manifest, policy_manifest
 
-from evalfleet.cache import Cache
+from evalfleet.controller.cache import Cache
+from evalfleet.controller.observe import INDICES, Memory, Observer
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
-from evalfleet.observe import INDICES, Memory, Observer
 from evalfleet.reconcile.job.counts import count_preemptions
 from evalfleet.reconcile.job.world import FleetVerdict, World
-from evalfleet.settings import Settings
 
 POLICY = Key("ScalingPolicy", "ns", "default")
 
@@ -44,9 +44,9 @@ def test_the_ledger_keeps_all_runs_until_they_fill_it_and_then_those_that_are_no
     untold = done("untold", "2025-01-01T00:00:00Z")
     seen = observer(old, new, untold, stored("runs"))
     assert seen.runs("ns") == {"uid-old", "uid-new", "uid-untold", "uid-runs"}
-    monkeypatch.setattr("evalfleet.observe.MOST_RUNS", 3)
+    monkeypatch.setattr("evalfleet.controller.observe.MOST_RUNS", 3)
     assert seen.runs("ns") == {"uid-new", "uid-untold", "uid-runs"}
-    monkeypatch.setattr("evalfleet.observe.MOST_RUNS", 1)
+    monkeypatch.setattr("evalfleet.controller.observe.MOST_RUNS", 1)
     assert seen.runs("ns") == {"uid-untold", "uid-runs"}
 
 

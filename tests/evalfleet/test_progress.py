@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from evalfleet import progress
-from evalfleet.progress import LIMIT_BYTES, pull, session
+from evalfleet.controller import progress
+from evalfleet.controller.progress import LIMIT_BYTES, pull, session
 from evalfleet_worker.protocol import Progress, dumps
 
 ANSWER = Progress("run", "w", "Scoring", 10, 5, 100, 50, 1.5, 20.0)

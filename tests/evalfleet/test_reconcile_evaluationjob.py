@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, progress, reported, worker, world
 
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import ANOTHER, Phase
 from evalfleet.reconcile.conditions import Condition
@@ -16,7 +17,6 @@ from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.decide import decide
 from evalfleet.reconcile.job.world import Eta, FleetVerdict, Money, World
 from evalfleet.reconcile.steps import Create, Delete, Step
-from evalfleet.settings import Settings
 
 FINISH_REPORT: dict[str, Any] = {
     "runId": "uid-1",

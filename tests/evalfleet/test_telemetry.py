@@ -14,8 +14,10 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from small_api_server import small_server
 
-from evalfleet.controller import Controller
-from evalfleet.httpserver import serve
+from evalfleet.controller.controller import Controller
+from evalfleet.controller.http import serve
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.world import World as JobWorld
@@ -23,8 +25,6 @@ from evalfleet.reconcile.policy.figures import Transitions, figures, transitions
 from evalfleet.reconcile.policy.gather import World
 from evalfleet.reconcile.policy.pools import core_pool
 from evalfleet.reconcile.policy.seen import PoolsSeen, see
-from evalfleet.settings import Settings
-from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 

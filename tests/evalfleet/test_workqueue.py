@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from evalfleet.workqueue import MAX_DELAY_SECONDS, WorkQueue
+from evalfleet.controller.queue import MAX_DELAY_SECONDS, WorkQueue
 
 
 async def test_a_key_waits_once_however_often_it_is_added() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.children import MISSING, Child, Phase, is_disrupted
 from evalfleet.reconcile.job.world import FleetVerdict, WorkerView, World
-from evalfleet.settings import Settings
 from evalfleet_worker.protocol import Progress
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -10,9 +10,9 @@ def operator() -> None:
 
     from kubernetes.aio.config import ConfigException
 
-    from evalfleet.app import run_operator
     from evalfleet.cli.output import RUN_ERROR, fail
-    from evalfleet.logs import log_to_stderr
+    from evalfleet.controller.app import run_operator
+    from evalfleet.controller.logs import log_to_stderr
 
     log_to_stderr(os.environ)
     try:

@@ -8,10 +8,10 @@ from typing import Any
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Child
-from evalfleet.settings import Settings
 from evalfleet_worker.protocol import PlanReport, Progress
 
 

@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalfleet.cache import Cache
-from evalfleet.events import EventRecorder
+from evalfleet.controller.cache import Cache
+from evalfleet.controller.events import EventRecorder
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.observe import policy_name
 from evalfleet.kube.client import CONFLICT, Kube, KubeError
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.kube.resources import Key, key_of, object_path
-from evalfleet.observe import policy_name
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.job.terminal import held, stamp
 from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.steps import Step
-from evalfleet.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 

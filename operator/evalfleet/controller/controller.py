@@ -9,13 +9,17 @@ from datetime import datetime
 from typing import Any
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.cache import Cache
-from evalfleet.events import EventRecorder
+from evalfleet.controller.cache import Cache
+from evalfleet.controller.events import EventRecorder
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.observe import INDICES, Memory, Observer, policy_name
+from evalfleet.controller.queue import WorkQueue
+from evalfleet.controller.settings import Settings
+from evalfleet.controller.status import PROGRESS_WRITE_SECONDS, StatusWriter
 from evalfleet.kube.client import CONFLICT, TOO_MANY_REQUESTS, UNREACHABLE, Kube, KubeError
 from evalfleet.kube.resources import WATCHED, Key, collection_path, key_of, object_path
 from evalfleet.kube.spend import SpendBook
 from evalfleet.manifests.names import LABEL_POOL, LABEL_ROLE, LABEL_RUN, LABEL_SLOT
-from evalfleet.observe import INDICES, Memory, Observer, policy_name
 from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.job.decide import decide
 from evalfleet.reconcile.job.terminal import held, stamp
@@ -30,10 +34,6 @@ from evalfleet.reconcile.policy.report import policy_status, refused_status
 from evalfleet.reconcile.policy.seen import PoolsSeen
 from evalfleet.reconcile.policy.settle import account, job_money
 from evalfleet.reconcile.steps import Action, Create, Delete, Step
-from evalfleet.settings import Settings
-from evalfleet.statuswriter import PROGRESS_WRITE_SECONDS, StatusWriter
-from evalfleet.telemetry import Telemetry
-from evalfleet.workqueue import WorkQueue
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import LedgerUnreadableError

@@ -10,19 +10,19 @@ import time
 import aiohttp
 
 from evalfleet import __version__
-from evalfleet.controller import Controller, always
-from evalfleet.handlers import Watcher
-from evalfleet.health import Vitals, why_not_alive, why_not_ready
-from evalfleet.httpserver import serve
+from evalfleet.controller.controller import Controller, always
+from evalfleet.controller.health import Vitals, why_not_alive, why_not_ready
+from evalfleet.controller.http import serve
+from evalfleet.controller.leader import Elector, LeaseTiming
+from evalfleet.controller.metrics import Telemetry
+from evalfleet.controller.nodes import follow_nodes
+from evalfleet.controller.progress import pull, session
+from evalfleet.controller.settings import Settings
+from evalfleet.controller.watch import Watcher
 from evalfleet.kube.client import UNREACHABLE, Kube, KubeError
 from evalfleet.kube.lease import KubeLease
 from evalfleet.kube.resources import CHILDREN, WATCHED, Key, api_version, collection_path, key_of
-from evalfleet.leader import Elector, LeaseTiming
 from evalfleet.manifests.names import LABEL_ROLE
-from evalfleet.nodes import follow_nodes
-from evalfleet.progress import pull, session
-from evalfleet.settings import Settings
-from evalfleet.telemetry import Telemetry
 from evalfleet_scaling.fleet import decide_fleet
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,9 @@ from typing import Any
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.manifest import ManifestError, parse_evaluation_job
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.cache import Cache
+from evalfleet.controller.cache import Cache
+from evalfleet.controller.nodes import LostNodes, without_machine
+from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import CHILDREN, Key, key_of
 from evalfleet.manifests.names import (
     ANNOTATION_PRICE,
@@ -20,7 +22,6 @@ from evalfleet.manifests.names import (
     LABEL_SLOT,
     Identity,
 )
-from evalfleet.nodes import LostNodes, without_machine
 from evalfleet.reconcile.children import MISSING, child_of, is_disrupted
 from evalfleet.reconcile.conditions import status_of
 from evalfleet.reconcile.job.counts import UID_DIGITS
@@ -31,7 +32,6 @@ from evalfleet.reconcile.ownership import controller_of
 from evalfleet.reconcile.policy.pools import node_pools, on_demand_price
 from evalfleet.reconcile.policy.seen import PoolsSeen
 from evalfleet.reconcile.policy.settle import PaidPod, paid_pod
-from evalfleet.settings import Settings
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress
 
