@@ -30,8 +30,8 @@ from fixtures_cluster import IMAGES, POOLS  # noqa: E402
 from lifecycle import running_workers, toy_units, wait_for_workers  # noqa: E402
 from operator_bench import Bench, OperatorProcess, bench, policy, running_operator, wait_until  # noqa: E402
 
-from evalfleet.localcluster import local_cluster  # noqa: E402
-from evalfleet.localcluster.binaries import find_binaries  # noqa: E402
+from evalfleet.local.cluster import local_cluster  # noqa: E402
+from evalfleet.local.cluster.binaries import find_binaries  # noqa: E402
 
 Object = dict[str, Any]
 Figures = dict[str, Any]

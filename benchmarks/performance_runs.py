@@ -27,10 +27,10 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "scaling"), str(ROOT / "worke
 
 from evalfleet.api.manifest import read_evaluation_job  # noqa: E402 - after the path is set
 from evalfleet.api.wire import API_VERSION  # noqa: E402
-from evalfleet.demo.grammar import Pair, generate  # noqa: E402
-from evalfleet.localrun.command import LocalOptions, local_run  # noqa: E402
-from evalfleet.localrun.display import make_display  # noqa: E402
-from evalfleet.localrun.supervise import run_local  # noqa: E402
+from evalfleet.local.demo.grammar import Pair, generate  # noqa: E402
+from evalfleet.local.run.command import LocalOptions, local_run  # noqa: E402
+from evalfleet.local.run.display import make_display  # noqa: E402
+from evalfleet.local.run.supervise import run_local  # noqa: E402
 from evalfleet_worker.protocol import FinishReport, PlanReport, loads  # noqa: E402
 
 ENGINE_COMMAND = "evalfleet_worker.loop.child"

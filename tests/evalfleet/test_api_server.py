@@ -11,7 +11,7 @@ from operator_worlds import manifest, policy_manifest, pool
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 from evalfleet.reconcile.conditions import status_of
 
 pytestmark = pytest.mark.cluster

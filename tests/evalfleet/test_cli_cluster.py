@@ -10,7 +10,7 @@ import yaml
 from cli import json_of, run_cli
 from cluster_client import Client
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from cluster_client import Client
 from operator_bench import Bench, bench, running_operator, terminal, toy
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

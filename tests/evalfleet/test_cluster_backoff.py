@@ -8,7 +8,7 @@ from cluster_client import Client
 from lifecycle import QUICK_CLAIMS_IMAGE, counted, kill_worker, toy_units, wait_for_workers, worker_jobs
 from operator_bench import Bench, OperatorProcess, bench, condition, has, running_operator, wait_until
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

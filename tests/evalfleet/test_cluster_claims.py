@@ -9,7 +9,7 @@ from cluster_client import Client
 from lm_eval_suite import choice_task, write_documents, write_model
 from operator_bench import Bench, bench, condition, has, running_operator
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 

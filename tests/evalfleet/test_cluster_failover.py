@@ -10,7 +10,7 @@ from cluster_client import Client
 from lifecycle import toy_units, wait_for_workers
 from operator_bench import Bench, OperatorProcess, bench, running_operator, wait_until
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -8,7 +8,7 @@ import pytest
 from cluster_client import Client
 from operator_bench import Bench, bench, running_operator, wait_until
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

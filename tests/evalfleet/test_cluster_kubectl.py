@@ -10,7 +10,7 @@ import yaml
 from cluster_client import Client
 from operator_bench import Bench, OperatorProcess, bench, condition, has, policy, running_operator, terminal, toy
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -18,7 +18,7 @@ from cluster_client import Client
 from fixtures_cluster import IMAGES, POOLS
 from lifecycle import wait_for_workers
 from operator_bench import bench, running_operator, toy
-from evalfleet.localcluster import local_cluster
+from evalfleet.local.cluster import local_cluster
 
 folder = Path(sys.argv[1])
 with local_cluster(POOLS, IMAGES, folder / "cluster") as cluster:

@@ -7,7 +7,7 @@ import pytest
 from cluster_client import ApiError, Client
 from operator_bench import Bench, bench, condition, has, running_operator, seconds_until, terminal, toy
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

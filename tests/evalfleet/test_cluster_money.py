@@ -22,7 +22,7 @@ from operator_bench import (
     wait_until,
 )
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import ledger_from_document
 

@@ -8,7 +8,7 @@ from cluster_client import ApiError, Client
 from operator_bench import Bench, OperatorProcess, bench, condition, has, running_operator, toy
 from poison import assert_sane, assert_succeeds, use_spot_and_on_demand, wait_until_stated
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

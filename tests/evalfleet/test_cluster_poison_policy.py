@@ -8,7 +8,7 @@ from cluster_client import Client
 from operator_bench import Bench, OperatorProcess, bench, condition, has, policy, running_operator
 from poison import PATIENCE_SECONDS, assert_sane, assert_succeeds, steady_pool, wait_until_stated
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

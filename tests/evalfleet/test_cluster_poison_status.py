@@ -9,7 +9,7 @@ from lifecycle import done_units, samples, toy_units, wait_for_workers, worker_j
 from operator_bench import Bench, OperatorProcess, bench, condition, has, running_operator, wait_until
 from poison import PATIENCE_SECONDS, assert_sane, assert_succeeds, wait_until_stated
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -7,7 +7,7 @@ import pytest
 from cluster_client import Client
 from operator_bench import Bench, bench, condition, has, running_operator, seconds_until, terminal, toy, wait_until
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

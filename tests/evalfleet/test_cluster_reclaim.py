@@ -21,7 +21,7 @@ from lifecycle import (
 )
 from operator_bench import Bench, OperatorProcess, bench, has, policy, running_operator, wait_until
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

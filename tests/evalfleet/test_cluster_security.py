@@ -12,7 +12,7 @@ from cluster_client import ApiError, Client
 from host_pods import pod, python
 from operator_bench import Bench, bench, running_operator, terminal, toy
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -7,7 +7,7 @@ from cluster_client import Client
 from lifecycle import done_units, running_workers, samples, toy_units, wait_for_workers, worker_jobs
 from operator_bench import Bench, bench, has, running_operator, wait_until
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from cli import json_of, run_cli
 
-from evalfleet.demo.cluster import cost_line
-from evalfleet.demo.grammar import PHENOMENA, generate
+from evalfleet.local.demo.cluster import cost_line
+from evalfleet.local.demo.grammar import PHENOMENA, generate
 
 
 def test_the_grammar_set_is_the_same_everywhere_and_has_no_doubles() -> None:

@@ -17,7 +17,7 @@ from evalfleet.controller.http import serve
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.client import Kube
 from evalfleet.kube.resources import Key
-from evalfleet.localcluster.connection import Answer
+from evalfleet.local.cluster.connection import Answer
 
 LEADER = Vitals(
     leading=True,

@@ -9,7 +9,7 @@ import yaml
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = pytest.mark.cluster
 

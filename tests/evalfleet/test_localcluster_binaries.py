@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from evalfleet.localcluster.binaries import (
+from evalfleet.local.cluster.binaries import (
     CONTROL_PLANE,
     RELEASES,
     BinariesMissingError,
     ensure_binaries,
     find_binaries,
 )
-from evalfleet.localcluster.binaries.build import module_folder
-from evalfleet.localcluster.binaries.download import DownloadError, architecture, download, published_checksum
+from evalfleet.local.cluster.binaries.build import module_folder
+from evalfleet.local.cluster.binaries.download import DownloadError, architecture, download, published_checksum
 
 PROGRAM = b"#!/bin/sh\necho it runs\n"
 

@@ -10,7 +10,7 @@ from cluster_client import Client
 from typer.testing import CliRunner
 
 from evalfleet.cli.cluster import register
-from evalfleet.localcluster import ClusterConfig, ClusterError, LocalCluster, Pool, start_cluster
+from evalfleet.local.cluster import ClusterConfig, ClusterError, LocalCluster, Pool, start_cluster
 
 application = typer.Typer()
 register(application)

@@ -7,8 +7,8 @@ import pytest
 from cluster_client import Client
 from host_pods import job, pod, python, running
 
-from evalfleet.localcluster import LocalCluster
-from evalfleet.localcluster.binaries import find_binaries
+from evalfleet.local.cluster import LocalCluster
+from evalfleet.local.cluster.binaries import find_binaries
 
 pytestmark = [
     pytest.mark.cluster,

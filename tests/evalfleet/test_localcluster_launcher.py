@@ -12,7 +12,7 @@ from typing import IO
 
 import pytest
 
-from evalfleet.localcluster.processes import LAUNCHER
+from evalfleet.local.cluster.processes import LAUNCHER
 
 TIMEOUT_SECONDS = 30.0
 START = [sys.executable, "-I", "-S", str(LAUNCHER), "sandbox"]

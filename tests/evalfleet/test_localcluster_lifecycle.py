@@ -15,8 +15,8 @@ import pytest
 from cluster_client import ApiError, Client
 from host_pods import pod, python, running
 
-from evalfleet.localcluster import ClusterConfig, ClusterError, LocalCluster, Pool, attach, start_cluster
-from evalfleet.localcluster.control import ControlError
+from evalfleet.local.cluster import ClusterConfig, ClusterError, LocalCluster, Pool, attach, start_cluster
+from evalfleet.local.cluster.control import ControlError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("control_plane_programs")]
 

@@ -12,7 +12,7 @@ import pytest
 from cluster_client import ApiError, Client
 from host_pods import container_state, ended, pod, python, running
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = pytest.mark.cluster
 

@@ -8,8 +8,8 @@ import pytest
 from cluster_client import Client
 from host_pods import ended, job, pod, python, running
 
-from evalfleet.localcluster import LocalCluster, Pool, local_cluster
-from evalfleet.localcluster.control import ControlError
+from evalfleet.local.cluster import LocalCluster, Pool, local_cluster
+from evalfleet.local.cluster.control import ControlError
 
 pytestmark = pytest.mark.cluster
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from evalfleet.localcluster.autoscaler import PoolState, decide, fits_pool, is_unschedulable
-from evalfleet.localcluster.config import (
+from evalfleet.local.cluster.autoscaler import PoolState, decide, fits_pool, is_unschedulable
+from evalfleet.local.cluster.config import (
     DEFAULT_IMAGES,
     ClusterConfig,
     ConfigError,
@@ -17,11 +17,11 @@ from evalfleet.localcluster.config import (
     parse_pool,
     parse_taint,
 )
-from evalfleet.localcluster.hostnode.environment import PodFacts, Sources, container_environment, expand
-from evalfleet.localcluster.hostnode.images import find_image
-from evalfleet.localcluster.hostnode.paths import Mount, rewrite, rewrite_argument
-from evalfleet.localcluster.hostnode.quantities import parse_quantity
-from evalfleet.localcluster.hostnode.states import (
+from evalfleet.local.cluster.hostnode.environment import PodFacts, Sources, container_environment, expand
+from evalfleet.local.cluster.hostnode.images import find_image
+from evalfleet.local.cluster.hostnode.paths import Mount, rewrite, rewrite_argument
+from evalfleet.local.cluster.hostnode.quantities import parse_quantity
+from evalfleet.local.cluster.hostnode.states import (
     ContainerView,
     PodView,
     Running,

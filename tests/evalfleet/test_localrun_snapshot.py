@@ -1,6 +1,6 @@
 """The progress of a local run as it is shown."""
 
-from evalfleet.localrun.snapshot import Snapshot, snapshot
+from evalfleet.local.run.snapshot import Snapshot, snapshot
 from evalfleet_worker.protocol import Progress
 
 

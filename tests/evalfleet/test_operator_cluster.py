@@ -11,7 +11,7 @@ from cluster_client import Client
 from lm_eval_suite import choice_task, write_documents, write_model
 from operator_bench import OperatorProcess
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 from evalfleet.reconcile.conditions import status_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

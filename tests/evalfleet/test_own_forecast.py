@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from evalfleet.cli import forecast as command
-from evalfleet.own_forecast import TooShortError, own_forecast, plot
-from evalfleet.retraining import pack_training, train_in_child, unpack_training
+from evalfleet.forecasting.own import TooShortError, own_forecast, plot
+from evalfleet.forecasting.retraining import pack_training, train_in_child, unpack_training
 from evalfleet_scaling.forecast.boosting import TrainingSet, train
 from evalfleet_scaling.forecast.features import features
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY
@@ -126,9 +126,9 @@ def test_a_training_set_survives_the_way_to_the_child() -> None:
 def test_training_on_two_weeks_in_a_child_stays_below_200_megabytes() -> None:
     series = diurnal(15, 3)
     fortnight = TrainingSet(Setup((5, 15), (0.5, 0.9, 0.99)), Window(series.values, MINUTES_PER_DAY, 0), 600.0)
-    lines = "evalfleet.retraining.main(); print(open('/proc/self/status').read(), file=sys.stderr)"
+    lines = "evalfleet.forecasting.retraining.main(); print(open('/proc/self/status').read(), file=sys.stderr)"
     child = subprocess.run(
-        [sys.executable, "-c", f"import sys, evalfleet.retraining; {lines}"],
+        [sys.executable, "-c", f"import sys, evalfleet.forecasting.retraining; {lines}"],
         input=pack_training(fortnight),
         capture_output=True,
         check=True,

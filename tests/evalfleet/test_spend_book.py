@@ -12,7 +12,7 @@ from cluster_client import Client
 from evalfleet.kube.client import Kube, KubeError
 from evalfleet.kube.resources import Key
 from evalfleet.kube.spend import LOOK_SECONDS, SAVE_SECONDS, SpendBook
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 from evalfleet_scaling.spend import SpendLedger, WorkerStarted, close_worker, open_worker, settle
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
 

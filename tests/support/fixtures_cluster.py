@@ -2,7 +2,7 @@
 
 Fixtures: `shared_cluster` (session; two spot nodes, on demand and `trio` with none yet), `namespace` (a fresh
 namespace of it, deleted afterwards), `kube` (a JSON client of it). Tests that change nodes start a cluster of their own
-with `evalfleet.localcluster.local_cluster`.
+with `evalfleet.local.cluster.local_cluster`.
 """
 
 import itertools
@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from cluster_client import Client
 
-from evalfleet.localcluster import HostImage, LocalCluster, Pool, local_cluster
-from evalfleet.localcluster.binaries import CONTROL_PLANE, find_binaries
+from evalfleet.local.cluster import HostImage, LocalCluster, Pool, local_cluster
+from evalfleet.local.cluster.binaries import CONTROL_PLANE, find_binaries
 
 POOLS = (
     Pool("spot", capacity_type="spot", count=2, max_count=2, gpus=8),

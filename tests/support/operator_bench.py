@@ -17,7 +17,7 @@ from typing import Any
 
 from cluster_client import Client
 
-from evalfleet.localcluster import LocalCluster, launcher
+from evalfleet.local.cluster import LocalCluster, launcher
 from evalfleet.reconcile.conditions import find, status_of
 
 Object = dict[str, Any]

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from evalfleet.kube.client import Kube
 from evalfleet.kube.mergepatch import merge_patched
-from evalfleet.localcluster.connection import Answer
+from evalfleet.local.cluster.connection import Answer
 
 Object = dict[str, Any]
 Refuse = Callable[[str, str, Object], web.Response | None]

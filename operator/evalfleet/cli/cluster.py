@@ -8,7 +8,7 @@ import typer
 from evalfleet.cli.output import RUN_ERROR, USAGE_ERROR, Format, columns, fail, print_data
 
 if TYPE_CHECKING:
-    from evalfleet.localcluster import ClusterConfig, LocalCluster
+    from evalfleet.local.cluster import ClusterConfig, LocalCluster
 
 application = typer.Typer(help="A local Kubernetes control plane with host nodes (Linux).", no_args_is_help=True)
 
@@ -34,8 +34,8 @@ def up(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C; end with this process.")] = False,
 ) -> None:
     """Start the control plane and the nodes; return when they are ready."""
-    from evalfleet.localcluster import ClusterError, ConfigError, start_cluster
-    from evalfleet.localcluster.binaries import BinariesMissingError
+    from evalfleet.local.cluster import ClusterError, ConfigError, start_cluster
+    from evalfleet.local.cluster.binaries import BinariesMissingError
 
     try:
         config = _config(pool or [], image or [])
@@ -53,8 +53,8 @@ def up(
 @application.command()
 def down(folder: Folder = None) -> None:
     """Stop the cluster and delete its data. Nothing is left running."""
-    from evalfleet.localcluster import ClusterError, LocalCluster
-    from evalfleet.localcluster.control import ControlError
+    from evalfleet.local.cluster import ClusterError, LocalCluster
+    from evalfleet.local.cluster.control import ControlError
 
     cluster = LocalCluster(_folder(folder))
     try:
@@ -94,7 +94,7 @@ def reclaim(
     output: Output = Format.TABLE,
 ) -> None:
     """Take a node back as a cloud does: taint, eviction with DisruptionTarget, power off, node removed."""
-    from evalfleet.localcluster.control import ControlError
+    from evalfleet.local.cluster.control import ControlError
 
     cluster = _attached(folder)
     seconds = _seconds(notice)
@@ -114,7 +114,7 @@ def binaries(
     names: Annotated[list[str] | None, typer.Argument(help="Default: what `up` needs; also: kwok, helm.")] = None,
 ) -> None:
     """Find, build or download the control-plane programs and print their paths."""
-    from evalfleet.localcluster.binaries import CONTROL_PLANE, RELEASES, BinariesMissingError, ensure_binaries
+    from evalfleet.local.cluster.binaries import CONTROL_PLANE, RELEASES, BinariesMissingError, ensure_binaries
 
     wanted = names or list(CONTROL_PLANE)
     unknown = [name for name in wanted if name not in RELEASES]
@@ -129,7 +129,7 @@ def binaries(
 
 
 def _config(pools: list[str], images: list[str]) -> "ClusterConfig":
-    from evalfleet.localcluster.config import DEFAULT_IMAGES, DEFAULT_POOLS, ClusterConfig, parse_image, parse_pool
+    from evalfleet.local.cluster.config import DEFAULT_IMAGES, DEFAULT_POOLS, ClusterConfig, parse_image, parse_pool
 
     return ClusterConfig(
         pools=tuple(map(parse_pool, pools)) or DEFAULT_POOLS,
@@ -138,14 +138,14 @@ def _config(pools: list[str], images: list[str]) -> "ClusterConfig":
 
 
 def _folder(folder: Path | None) -> Path:
-    from evalfleet.localcluster import default_folder
+    from evalfleet.local.cluster import default_folder
 
     return (folder or default_folder()).absolute()
 
 
 def _attached(folder: Path | None) -> "LocalCluster":
-    from evalfleet.localcluster import attach
-    from evalfleet.localcluster.control import ControlError
+    from evalfleet.local.cluster import attach
+    from evalfleet.local.cluster.control import ControlError
 
     try:
         return attach(_folder(folder))
@@ -158,7 +158,7 @@ def _stay(cluster: "LocalCluster") -> None:
     import signal
     import time
 
-    from evalfleet.localcluster.control import ControlError
+    from evalfleet.local.cluster.control import ControlError
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -16,13 +16,13 @@ def demo(
     setup_only: Annotated[bool, typer.Option(help="Only read the model into the cache (half a minute, once).")] = False,
 ) -> None:
     """Evaluate a real language model with several workers, kill one in the middle, show that nothing is lost."""
-    from evalfleet.demo.local import fetch_model, run_demo
+    from evalfleet.local.demo.local import fetch_model, run_demo
 
     if setup_only:
         fetch_model(folder)
         return
     if cluster:
-        from evalfleet.demo.cluster import run_cluster_demo
+        from evalfleet.local.demo.cluster import run_cluster_demo
 
         run_cluster_demo(folder, output)
         return

@@ -9,7 +9,7 @@ import typer
 from evalfleet import markdown
 
 if TYPE_CHECKING:
-    from evalfleet.own_forecast import OwnForecast
+    from evalfleet.forecasting.own import OwnForecast
 
 COLUMNS = ("horizon", "level", "coverage", "worst 24 h", "WQL (95 %)", "n")
 
@@ -46,8 +46,8 @@ def forecast(
     output: Annotated[Form, typer.Option("--output", "-o", help="What to print.")] = Form.TABLE,
 ) -> None:
     """Forecast every minute of your own arrivals from what came before, and say whether prediction would pay."""
-    from evalfleet.own_forecast import TooShortError, own_forecast
-    from evalfleet.own_forecast import plot as draw
+    from evalfleet.forecasting.own import TooShortError, own_forecast
+    from evalfleet.forecasting.own import plot as draw
     from evalfleet_scaling.forecast.gate import Terms
 
     if not file.is_file():

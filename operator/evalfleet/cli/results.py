@@ -18,7 +18,7 @@ def results(
 ) -> None:
     """Show results with intervals: of a local run by its manifest, of a cluster's EvaluationJob by its name."""
     if Path(target).is_file():
-        from evalfleet.localrun.command import LocalOptions, show_results
+        from evalfleet.local.run.command import LocalOptions, show_results
 
         show_results(Path(target), LocalOptions(store=store, output=output))
         return

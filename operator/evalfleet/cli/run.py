@@ -37,7 +37,7 @@ def run(
     """
     from importlib.util import find_spec
 
-    from evalfleet.localrun.command import LocalOptions, run_manifest
+    from evalfleet.local.run.command import LocalOptions, run_manifest
 
     for name in NEEDED:  # the workers are other processes: their tracebacks would end in their logs
         if find_spec(name) is None:

@@ -1,6 +1,0 @@
-"""The control-plane programs: found, else built from pinned modules, else downloaded with their checksum."""
-
-from evalfleet.localcluster.binaries.ensure import BinariesMissingError, ensure_binaries, find_binaries
-from evalfleet.localcluster.binaries.release import CONTROL_PLANE, RELEASES, Release
-
-__all__ = ["CONTROL_PLANE", "RELEASES", "BinariesMissingError", "Release", "ensure_binaries", "find_binaries"]
