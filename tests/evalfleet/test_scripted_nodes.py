@@ -9,7 +9,7 @@ from host_pods import IMAGE, pod
 from kubelet_statuses import NO_DEVICES, UNSIGNED, clock, creating, ended, evicted, rejected, running, waiting
 from scripted_nodes import TOLERATION, ScriptedNode, ScriptedNodes, after
 
-from evalfleet.localcluster import LocalCluster
+from evalfleet.local.cluster import LocalCluster
 
 pytestmark = pytest.mark.cluster
 
