@@ -1,0 +1,146 @@
+"""What kubelets and schedulers say of a pod that does not run, and whose fault that is. Pure.
+
+Their own words are always kept: people search for them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+Object = Mapping[str, Any]
+WORKER = "worker"
+"""The container that speaks for the worker, whatever else was injected into its pod."""
+
+CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+SAME_EVERYWHERE = frozenset({"ErrImageNeverPull", "InvalidImageName", "SignatureValidationFailed"})
+"""Image errors that no other node mends."""
+NO_SUCH_IMAGE = re.compile(
+    r"not found|manifest unknown|no such image|unauthorized|authentication required|access denied|forbidden",
+    re.IGNORECASE,
+)
+"""Words of registries (containerd, CRI-O, docker) of an image that does not exist or may not be pulled."""
+ORDINARY = frozenset({"ContainerCreating", "PodInitializing", ""})
+
+
+class Whose(StrEnum):
+    """Where the fault lies: with the job's own objects, with the machine, or with another controller that holds it."""
+
+    JOB = "Job"
+    NODE = "Node"
+    OTHER = "Other"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Why a pod does not run: a CamelCase reason, a sentence, and whose fault it is."""
+
+    reason: str
+    message: str
+    whose: Whose = Whose.NODE
+
+
+def container_states(pod: Object, kind: str) -> Iterator[tuple[str, str, Object]]:
+    """Name, image and state of the containers that have a state of a kind; init containers first."""
+    status = pod.get("status") or {}
+    for listed in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(listed) or []:
+            state = (container.get("state") or {}).get(kind)
+            if state is not None:
+                yield str(container.get("name")), str(container.get("image")), state
+
+
+def waiting_words(pod: Object) -> Words:
+    """Why a pod that has a node does not run: the words of whichever container waits, the gravest first."""
+    found = [_container_words(*waiting) for waiting in container_states(pod, "waiting")]
+    graver = [words for words in found if words is not None]
+    if graver:
+        return min(graver, key=lambda words: (words.whose is not Whose.JOB, words.reason == "WaitingForPod"))
+    running = [name for name, _, _ in _init_states(pod, "running")]
+    if running:
+        return Words("WaitingForPod", f"the pod is starting: init container {running[0]} has not ended")
+    return Words("WaitingForPod", "the pod is starting")
+
+
+def scheduling_words(pod: Object) -> Words:
+    """Why a pod has no node."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            message = str(condition.get("message") or "unschedulable")
+            if condition.get("reason") == "SchedulingGated":
+                words = f"another controller holds the pod back by a scheduling gate: {message}"
+                return Words("SuspendedElsewhere", words, Whose.OTHER)
+            return _not_scheduled(message)
+    return Words("WaitingForNode", "the scheduler has not looked at the pod yet")
+
+
+def resource_of(message: str) -> str | None:
+    """The resource that an evicting or rejecting kubelet ran out of, None where it names none."""
+    named = re.search(r"(?:low on resource|enough resource): ([\w/-]+(?:\.[\w/-]+)*)", message)
+    if named is not None:
+        return named.group(1)
+    disk = re.search(r"ephemeral local storage|local ephemeral storage|emptydir volume", message, re.IGNORECASE)
+    return None if disk is None else "ephemeral-storage"
+
+
+def _init_states(pod: Object, kind: str) -> Iterator[tuple[str, str, Object]]:
+    status = {"initContainerStatuses": (pod.get("status") or {}).get("initContainerStatuses")}
+    return container_states({"status": status}, kind)
+
+
+def _container_words(name: str, image: str, waiting: Object) -> Words | None:
+    """Words of one container; None for one that only waits for its turn."""
+    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if reason in ORDINARY and not message:
+        return None
+    who = "" if name == WORKER else f"container {name}: "
+    if reason in IMAGE_REASONS:
+        everywhere = reason in SAME_EVERYWHERE or NO_SUCH_IMAGE.search(message) is not None
+        said = ": ".join(part for part in (reason, message) if part)
+        words = f"{who}the image cannot be pulled: {said if image in said else f'{said} ({image})'}"
+        return Words("WaitingForImage", words, Whose.JOB if everywhere else Whose.NODE)
+    if reason in CONFIG_REASONS:
+        return _not_configured(who, message or reason)
+    return Words("WaitingForPod", f"the pod is starting: {who}{reason}{': ' if message else ''}{message}")
+
+
+def _not_configured(who: str, message: str) -> Words:
+    missing = re.search(r'(secret|configmap) "([^"]+)" not found', message)
+    if missing is None:
+        return Words("PodConfigInvalid", f"{who}the container cannot be configured: {message}", Whose.JOB)
+    if missing.group(1) == "configmap":
+        advice = f"ConfigMap {missing.group(2)} does not exist: it belongs to the job and is created again"
+        return Words("PodConfigInvalid", f"{who}{advice}", Whose.JOB)
+    words = f"{who}Secret {missing.group(2)} does not exist: create it and the job goes on by itself"
+    return Words("SecretMissing", words, Whose.JOB)
+
+
+def _not_scheduled(message: str) -> Words:
+    missing = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
+    if missing is None:
+        return Words("WaitingForNode", f"no node fits yet: {message}")
+    words = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
+    return Words("ClaimMissing", words, Whose.JOB)
+
+
+def refusal_words(messages: Iterable[str]) -> Words | None:
+    """Why the Job controller could not create a pod, from the newest of its own words; None where it said nothing."""
+    newest = next((message for message in messages if message), None)
+    if newest is None:
+        return None
+    said = newest.removeprefix("Error creating: ")
+    if "exceeded quota" in said or "failed quota" in said:
+        return Words("WaitingForQuota", f"a ResourceQuota of the namespace refuses the pod: {said}", Whose.JOB)
+    return Words("ObjectRefused", f"the API server refuses the pod: {said}", Whose.JOB)
