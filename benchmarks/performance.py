@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "scaling")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("lab", "scaling")]
 
+from evalfleet_lab.synthetic.performance import make_world, runs  # noqa: E402
 from evalfleet_scaling.performance.document import dump  # noqa: E402 - after the path is set
 from evalfleet_scaling.performance.history import History, learn, learn_all  # noqa: E402
 from evalfleet_scaling.performance.interface import FinishedRun, Key, Quantity, Rung  # noqa: E402
 from evalfleet_scaling.performance.predict import predictor  # noqa: E402
 from evalfleet_scaling.performance.roofline import expected, planned_work  # noqa: E402
-from evalfleet_scaling.performance.synthetic import make_world, runs  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 SEEDS, HELD_OUT_SEEDS = range(5), range(20, 23)

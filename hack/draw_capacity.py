@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from evalfleet.bench.whatif import Prices, build_scenario, draw
+from evalfleet_lab.simulate.scenario import Faults, JobShape
+from evalfleet_lab.whatif import Prices, build_scenario, draw
 from evalfleet_scaling.capacity.elastic_auto import ElasticAuto
-from evalfleet_scaling.simulate.scenario import Faults, JobShape
 
 TARGET = Path(__file__).parent.parent / "docs" / "images" / "capacity.svg"
 

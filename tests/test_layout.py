@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
+    "lab/evalfleet_lab": "evalfleet_lab",
     "operator/evalfleet": "evalfleet",
     "scaling/evalfleet_scaling": "evalfleet_scaling",
     "worker/evalfleet_worker": "evalfleet_worker",
@@ -59,7 +60,7 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
 
 
 def test_the_core_is_importable_without_the_shell_and_the_worker() -> None:
-    others = {"evalfleet", "evalfleet_worker", "torch"}
+    others = {"evalfleet", "evalfleet_lab", "evalfleet_worker", "torch"}
     code = f"import evalfleet_scaling, sys; print(sorted({others} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"

@@ -24,6 +24,9 @@ def run_without(hidden: list[str], *arguments: str, folder: Path) -> subprocess.
     [
         ("aiohttp", ("get",)),
         ("numpy", ("simulate",)),
+        ("evalfleet_lab", ("simulate",)),
+        ("evalfleet_lab", ("forecast", "job.yaml")),
+        ("evalfleet_lab", ("bench", "capacity", "--quick")),
         ("obstore", ("run", "job.yaml")),
     ],
 )

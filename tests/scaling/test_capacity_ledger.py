@@ -8,6 +8,8 @@ from capacity_worlds import FIRM, HOUR, SPOT, scenario, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalfleet_lab.simulate.replay import replay
+from evalfleet_lab.simulate.scenario import Faults
 from evalfleet_scaling.capacity.elastic_auto import ElasticAuto
 from evalfleet_scaling.capacity.ledger import LedgerSettings, decide_by_ledger, slack_now
 from evalfleet_scaling.capacity.rate import rate_lower_bound
@@ -15,8 +17,6 @@ from evalfleet_scaling.capacity.registry import STRATEGIES
 from evalfleet_scaling.capacity.slack_ledger import SlackLedger
 from evalfleet_scaling.errors import ScalingInputError
 from evalfleet_scaling.model import StrategyName
-from evalfleet_scaling.simulate.replay import replay
-from evalfleet_scaling.simulate.scenario import Faults
 
 PLAIN = LedgerSettings(reserve=0.0)
 GUARANTEEING = [

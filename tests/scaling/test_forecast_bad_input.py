@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from evalfleet_lab.synthetic.demand import diurnal
 from evalfleet_scaling.forecast.boosting import TrainingSet, train
 from evalfleet_scaling.forecast.features import UNKNOWN, features
 from evalfleet_scaling.forecast.forecaster import Forecaster
 from evalfleet_scaling.forecast.ingest import Arrivals, ingest
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY
 from evalfleet_scaling.forecast.models import Setup
-from evalfleet_scaling.forecast.synthetic import diurnal
 from evalfleet_scaling.forecast.window import Window
 
 HOUR = 3_600.0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from demand_worlds import noisy, perfect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +18,9 @@ from evalfleet_scaling.forecast.decision import (
     warm_capacity,
     worth_starting,
 )
+from evalfleet_scaling.forecast.grid import replay_grid
 from evalfleet_scaling.forecast.interface import FloatArray, Series
-from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Lanes, Observation, Setting, lanes_of
-from evalfleet_scaling.forecast.tune import Split, foresight, replay_grid, tune
+from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Observation, Setting, lanes_of
 from evalfleet_scaling.forecast.workers import (
     REACTIVE,
     DemandForecast,
@@ -134,29 +135,6 @@ def test_the_rate_of_late_holds_over_gaps() -> None:
     assert recent_rate((Series(values),), 2)[:, 0].tolist() == [0.0, 60.0, 30.0, 0.0, 0.0, 0.0, 30.0]
 
 
-def perfect(series: Series, lead: int) -> DemandForecast:
-    """Knows what comes: only to test that `foresight` finds it out."""
-    coming = np.convolve(np.nan_to_num(series.values), np.ones(lead))[lead - 1 :][: len(series)]
-    ahead = np.concatenate([coming[1:], [0.0]])
-    return DemandForecast((lead,), (0.5, 0.99), np.stack([ahead, ahead], axis=1)[:, None, None, :])
-
-
-def test_who_looks_ahead_is_found_out_and_reaction_does_not() -> None:
-    series = Series(np.random.default_rng(0).exponential(300, 120))
-
-    def cheating(lanes: Lanes) -> object:
-        return proactive(perfect(lanes.series[0], 15)).factory(lanes)
-
-    assert not foresight(REACTIVE, series, 15, 60)
-    assert foresight(Candidate("cheating", cheating), series, 15, 60)  # type: ignore[arg-type]
-
-
-def noisy(days: int, seed: int) -> Series:
-    minutes = np.arange(days * 60)
-    rate = 300 * (1.2 + np.cos(minutes / 60))
-    return Series(np.random.default_rng(seed).exponential(rate))
-
-
 def test_knowing_what_comes_is_cheaper_than_reacting_when_workers_start_slowly() -> None:
     series = noisy(24, 1)
     costs = [
@@ -165,17 +143,6 @@ def test_knowing_what_comes_is_cheaper_than_reacting_when_workers_start_slowly()
     ]
     assert all(outcome.met for outcome in costs)
     assert costs[1].cost < 0.9 * costs[0].cost
-
-
-def test_the_training_part_alone_chooses_and_a_missed_target_is_told() -> None:
-    grid = replay_grid(REACTIVE, [noisy(12, 2), noisy(12, 3)], [2, 15], 10, 60)
-    one = tune(grid, 15, 5.0, Split(1, 6))
-    assert one.chosen.met
-    assert one.judged.setting == one.chosen.setting
-    assert one.hindsight.cost <= one.judged.cost or not one.judged.met
-    assert not tune(grid, 15, 0.0, Split(0, 6)).chosen.met
-    with pytest.raises(InvalidPolicyError, match="nothing to train"):
-        tune(grid, 15, 5.0, Split(0, 12))
 
 
 def test_a_policy_with_a_smaller_grid_is_refused() -> None:

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from evalfleet_lab.synthetic.demand import diurnal, level_shift, stationary, sweeps
 from evalfleet_scaling.forecast.boosting import Boosted, TrainingSet, train
 from evalfleet_scaling.forecast.forecaster import (
     MEMBERS,
@@ -23,7 +24,6 @@ from evalfleet_scaling.forecast.interface import (
     trailing_sum,
 )
 from evalfleet_scaling.forecast.models import Setup
-from evalfleet_scaling.forecast.synthetic import diurnal, level_shift, stationary, sweeps
 
 SETUP = Setup((5, 15), (0.5, 0.9, 0.99))
 

@@ -1,7 +1,8 @@
-"""The self-replay gate: three numbers, a decision, a reason; and the nightly choice that follows it."""
+"""The self-replay gate: three numbers, a decision, a reason."""
 
 import numpy as np
 import pytest
+from demand_worlds import DAY, knowing, waves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,14 +17,12 @@ from evalfleet_scaling.forecast.gate import (
     self_replay,
     static_grid,
 )
-from evalfleet_scaling.forecast.interface import FloatArray, Series, lead_time_demand
-from evalfleet_scaling.forecast.online import FIRST_DAYS, Nights, Rivals, better, run_nights, share_predicting
+from evalfleet_scaling.forecast.grid import Outcome
+from evalfleet_scaling.forecast.interface import FloatArray, Series
 from evalfleet_scaling.forecast.policy import Lanes, Observation, PolicyFactory, Setting, lanes_of
-from evalfleet_scaling.forecast.tune import Outcome, replay_grid
-from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive
+from evalfleet_scaling.forecast.workers import DemandForecast
 
 SLOW = Terms(15)
-DAY = 1_440
 
 
 def outcome(cost: float, met: bool = True) -> Outcome:
@@ -85,20 +84,6 @@ def test_terms_that_make_no_sense_are_refused(terms: tuple[int, int, float]) -> 
         Terms(*terms)
 
 
-def waves(days: int, period: int = 240, seed: int = 0) -> Series:
-    """Demand between 0 and 24 workers in waves, with a little noise."""
-    minutes = np.arange(days * DAY)
-    rate = 720 * (1 + np.sin(2 * np.pi * minutes / period))
-    return Series(rate * np.random.default_rng(seed).uniform(0.9, 1.1, len(minutes)))
-
-
-def knowing(series: Series, lead: int) -> DemandForecast:
-    """What comes, as median and quantile: a forecast that cannot be better."""
-    coming = lead_time_demand(np.nan_to_num(series.values), lead)
-    quantiles = np.stack([coming, coming], axis=1)[:, None, None, :]
-    return DemandForecast((lead,), (0.5, 0.99), quantiles)
-
-
 def knowing_nothing(series: Series, lead: int) -> DemandForecast:
     """Promises twelve times the mean at every quantile."""
     promise = np.full((len(series), 1, 1, 2), 12 * lead * float(np.nanmean(series.values)))
@@ -152,29 +137,3 @@ def test_the_largest_fixed_number_makes_nothing_late_and_the_smallest_is_the_mea
     assert late.sum() == 0
     assert replay(constant(least - 2), lanes, 60).late[1:].sum() > 0
     assert least == np.ceil(series.values.mean() / 60)
-
-
-def test_the_night_chooses_by_the_past_alone_and_follows_what_pays() -> None:
-    series = waves(4)
-    nights = nights_of(series, knowing(series, 15))
-    assert [day[0].predicts for day in nights.choices] == [False] * FIRST_DAYS + [True] * 2
-    assert share_predicting(nights, FIRST_DAYS, 0) == 1.0
-    work, late = (part[FIRST_DAYS:].sum() for part in (nights.ledger.work, nights.ledger.late))
-    assert 100 * late / work <= SLOW.late_percent
-    changed = Series(np.concatenate([series.values[: 3 * DAY], 3 * series.values[3 * DAY :]]))
-    other = nights_of(changed, knowing(series, 15))
-    assert [day[0].setting for day in other.choices] == [day[0].setting for day in nights.choices]
-
-
-def nights_of(series: Series, forecast: DemandForecast) -> Nights:
-    ours = proactive(forecast)
-    grids = [replay_grid(one, [series], [15], 10) for one in (REACTIVE, ours)]
-    return run_nights([series], {15: Rivals(REACTIVE, grids[0], ours, grids[1])}, [SLOW])
-
-
-def test_prediction_takes_over_only_with_five_percent_or_where_it_alone_meets_the_target() -> None:
-    assert better(outcome(1.0), outcome(1.06))
-    assert not better(outcome(1.0), outcome(1.04))
-    assert better(outcome(9.0), outcome(1.0, met=False))
-    assert not better(outcome(1.0, met=False), outcome(9.0))
-    assert not better(outcome(1.0, met=False), outcome(1.0, met=False))

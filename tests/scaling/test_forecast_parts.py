@@ -1,4 +1,4 @@
-"""Calibration, mix, trees, saved state, ingest and synthetic series, each on its own."""
+"""Calibration, mix, trees, saved state and ingest, each on its own."""
 
 import io
 import json
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from evalfleet_lab.synthetic.demand import diurnal, stationary
 from evalfleet_scaling.forecast.boosting import HISTORY_MINUTES, TrainingSet, train
 from evalfleet_scaling.forecast.calibrate import Calibration, score_unit
 from evalfleet_scaling.forecast.features import FEATURES, features
@@ -16,12 +17,10 @@ from evalfleet_scaling.forecast.forecaster import Forecaster
 from evalfleet_scaling.forecast.gamma import gamma_quantiles
 from evalfleet_scaling.forecast.ingest import Arrivals, ingest
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY
-from evalfleet_scaling.forecast.known_rate import compound_quantiles, known_rate_quantiles
 from evalfleet_scaling.forecast.mix import Mix, pinball
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.smoothing import GridChoice, _slot_weights
 from evalfleet_scaling.forecast.state import InvalidStateError, dump, load
-from evalfleet_scaling.forecast.synthetic import FAMILIES, JOB_SECONDS, SIZE_SIGMA, diurnal, stationary
 from evalfleet_scaling.forecast.trees import FIRST_LEAF, fit_quantile
 from evalfleet_scaling.forecast.window import Window
 
@@ -113,25 +112,6 @@ def test_a_percentile_of_four_days_remembers_what_one_day_forgets() -> None:
     day, week = (Forecaster(setup, members=(name,)) for name in ("day-percentile", "week-percentile"))
     assert day.advance(values)[-1].members[-1, 0, 0, 0] <= 1.0
     assert week.advance(values)[-1].members[-1, 0, 0, 0] >= 600.0
-
-
-@pytest.mark.parametrize("jobs", [0.3, 4.0, 60.0])
-def test_quantiles_of_a_known_rate_are_those_of_many_draws(jobs: float) -> None:
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(jobs, 40_000)
-    sizes = rng.lognormal(np.log(JOB_SECONDS), SIZE_SIGMA, int(counts.sum()))
-    totals = np.bincount(np.repeat(np.arange(len(counts)), counts), sizes, len(counts))
-    levels = (0.5, 0.9, 0.99)
-    np.testing.assert_allclose(compound_quantiles(jobs, levels), np.quantile(totals, levels), rtol=0.03, atol=20.0)
-
-
-def test_a_known_rate_sees_the_next_minutes_and_nothing_after_the_end() -> None:
-    rate = np.concatenate([np.zeros(60), np.full(60, 2.0)])
-    found = known_rate_quantiles(rate, 15, (0.5,))[:, 0]
-    assert found[:44].tolist() == [0.0] * 44
-    assert np.all(np.diff(found[44:59]) >= 0)
-    assert found[59] == pytest.approx(compound_quantiles(30.0, (0.5,))[0], rel=0.02)
-    assert found[-1] == 0.0
 
 
 def test_pinball_loss_weighs_shortage_by_the_level() -> None:
@@ -316,13 +296,3 @@ def test_no_input_crashes_ingest(events: list[tuple[float, float]], spans: list[
     seconds = np.array([event[0] for event in events])
     out = ingest(Arrivals(seconds, np.array([event[1] for event in events]), watched=spans))
     assert (np.isnan(out.series.values) | (out.series.values >= 0)).all()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_synthetic_series_depends_on_its_seed_alone(family: str) -> None:
-    make = FAMILIES[family]
-    first, same, other = make(2, 1), make(2, 1), make(2, 2)
-    np.testing.assert_array_equal(first.values, same.values)
-    assert not np.array_equal(first.values, other.values)
-    assert len(first) == 2_880
-    assert first.values.sum() > 0

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalfleet_lab.synthetic.performance import make_world, runs
 from evalfleet_scaling.performance.document import LARGEST_BYTES, InvalidHistoryError, dump, load
 from evalfleet_scaling.performance.history import KEYS, RUNS, History, learn, learn_all
 from evalfleet_scaling.performance.interface import LONGEST_NAME, FinishedRun, Key, Quantity, Work
 from evalfleet_scaling.performance.predict import predictor
-from evalfleet_scaling.performance.synthetic import make_world, runs
 
 
 def some_runs(count=40, seed=3):

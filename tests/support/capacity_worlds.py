@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from evalfleet_lab.simulate.scenario import Scenario
 from evalfleet_scaling.capacity.view import EMPTY, CapacityView
-from evalfleet_scaling.simulate.scenario import Scenario
 
 SPOT, FIRM = 0, 1
 HOUR = 3600.0

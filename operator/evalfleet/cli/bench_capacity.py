@@ -31,9 +31,9 @@ def capacity(
     import json
     import time
 
-    from evalfleet.bench import capacity as tables
-    from evalfleet.bench.capacity_report import markdown
-    from evalfleet.traces.capacity import data_folder
+    from evalfleet_lab.bench import capacity as tables
+    from evalfleet_lab.bench.capacity_report import markdown
+    from evalfleet_lab.traces.capacity import data_folder
 
     folder = data or data_folder()
     began = time.monotonic()

@@ -29,8 +29,8 @@ def fleet(
     import json
     import time
 
-    from evalfleet.bench import fleet as tables
-    from evalfleet.bench.fleet_report import markdown
+    from evalfleet_lab.bench import fleet as tables
+    from evalfleet_lab.bench.fleet_report import markdown
 
     began = time.monotonic()
 

@@ -35,10 +35,10 @@ def forecast(
     processes: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """Replay every forecaster minute by minute on the traces below EVALFLEET_DATA and on synthetic demand."""
-    from evalfleet.bench import forecast as tables
-    from evalfleet.bench.forecast_parts import Bench, conditions, run, write
-    from evalfleet.bench.forecast_report import markdown
-    from evalfleet.traces.capacity import data_folder
+    from evalfleet_lab.bench import forecast as tables
+    from evalfleet_lab.bench.forecast_parts import Bench, conditions, run, write
+    from evalfleet_lab.bench.forecast_report import markdown
+    from evalfleet_lab.traces.capacity import data_folder
 
     bench = Bench.start(kept, processes, lambda what: typer.echo(what, err=True))
     folder = data or data_folder()

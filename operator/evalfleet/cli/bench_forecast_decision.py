@@ -33,10 +33,10 @@ def forecast_decision(
     processes: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """Replay every worker policy, ours and other systems', with its whole grid of settings in the same queue."""
-    from evalfleet.bench import forecast_decision as tables
-    from evalfleet.bench.decision_report import markdown
-    from evalfleet.bench.forecast_parts import Bench, conditions, write
-    from evalfleet.traces.capacity import data_folder
+    from evalfleet_lab.bench import forecast_decision as tables
+    from evalfleet_lab.bench.decision_report import markdown
+    from evalfleet_lab.bench.forecast_parts import Bench, conditions, write
+    from evalfleet_lab.traces.capacity import data_folder
 
     bench = Bench.start(kept, processes, lambda what: typer.echo(what, err=True))
     size = tables.QUICK if quick else tables.FULL

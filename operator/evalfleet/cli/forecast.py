@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalfleet import markdown
-
 if TYPE_CHECKING:
-    from evalfleet.forecasting.own import OwnForecast
+    from evalfleet_lab.own_forecast import OwnForecast
 
 COLUMNS = ("horizon", "level", "coverage", "worst 24 h", "WQL (95 %)", "n")
 
@@ -46,8 +44,8 @@ def forecast(
     output: Annotated[Form, typer.Option("--output", "-o", help="What to print.")] = Form.TABLE,
 ) -> None:
     """Forecast every minute of your own arrivals from what came before, and say whether prediction would pay."""
-    from evalfleet.forecasting.own import TooShortError, own_forecast
-    from evalfleet.forecasting.own import plot as draw
+    from evalfleet_lab.own_forecast import TooShortError, own_forecast
+    from evalfleet_lab.own_forecast import plot as draw
     from evalfleet_scaling.forecast.gate import Terms
 
     if not file.is_file():
@@ -103,6 +101,8 @@ def _print(own: "OwnForecast", form: Form) -> None:
         typer.echo(json.dumps(content, indent=2))
         return
     if form is Form.MARKDOWN:
+        from evalfleet_lab import markdown
+
         typer.echo("\n".join([*markdown.table(COLUMNS, _rows(own)), "", own.gate.message]))
         return
     from rich.console import Console

@@ -17,6 +17,11 @@ COMMANDS = (
     *("simulate", "forecast"),
 )
 OWN_PACKAGES = ("evalfleet", "evalfleet_scaling", "evalfleet_worker")
+"""What every installation holds: without one of them it is broken, and the traceback says where."""
+ADVICE = (
+    "pip install 'evalfleet[operator]' (look at clusters), 'evalfleet[lab]' (simulate, forecast, bench), "
+    "'evalfleet[local]' (everything on one machine)"
+)
 BENCHMARKS = ("bench_capacity", "bench_fleet", "bench_forecast")
 
 app = typer.Typer(
@@ -46,8 +51,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OWN_PACKAGES:
             raise
-        advice = "pip install 'evalfleet[operator]' (look at clusters), 'evalfleet[local]' (everything on one machine)"
-        print(f"error: the package {error.name} is not installed; {advice}", file=sys.stderr)  # noqa: T201
+        print(f"error: the package {error.name} is not installed; {ADVICE}", file=sys.stderr)  # noqa: T201
         sys.exit(RUN_ERROR)
 
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalfleet import markdown
-
 if TYPE_CHECKING:
-    from evalfleet_scaling.simulate.scenario import Scenario
+    from evalfleet_lab.simulate.scenario import Scenario
 
 
 class Form(StrEnum):
@@ -54,10 +52,10 @@ def simulate(
     output: Annotated[Form, typer.Option("--output", "-o")] = Form.TABLE,
 ) -> None:
     """Replay a job over a spot trace with every strategy, beside the bound of a planner that knows the future."""
-    from evalfleet.bench import whatif
     from evalfleet.cli.output import USAGE_ERROR, fail
+    from evalfleet_lab import whatif
+    from evalfleet_lab.simulate.scenario import Faults, JobShape
     from evalfleet_scaling.errors import ScalingInputError
-    from evalfleet_scaling.simulate.scenario import Faults, JobShape
 
     due = 1.5 * hours if deadline_hours is None else deadline_hours
     job = JobShape(gpus, hours, due / hours, 1, startup_seconds)
@@ -90,6 +88,8 @@ def _print(rows: list[dict[str, Any]], world: "Scenario", output: Form, seed: in
         print_data(content, Format(output.value))
         return
     if output is Form.MARKDOWN:
+        from evalfleet_lab import markdown
+
         typer.echo("\n".join(markdown.table(rows[0], (row.values() for row in rows))))
         return
     from rich.console import Console

@@ -1,1 +1,1 @@
-"""The forecast outside the loop: a user's own arrivals judged, trees trained in a child process."""
+"""The forecast outside the loop: trees are trained in a child process."""

@@ -16,6 +16,7 @@ import numpy as np
 from evalfleet_scaling.checks import require_count, require_number
 from evalfleet_scaling.errors import ScalingInputError
 from evalfleet_scaling.forecast.fluid_queue import replay
+from evalfleet_scaling.forecast.grid import EQUAL, Grid, Outcome, replay_grid
 from evalfleet_scaling.forecast.interface import (
     MINUTES_PER_DAY,
     MINUTES_PER_HOUR,
@@ -24,7 +25,6 @@ from evalfleet_scaling.forecast.interface import (
     trailing_sum,
 )
 from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Lanes, Observation, Setting, lanes_of
-from evalfleet_scaling.forecast.tune import EQUAL, Grid, Outcome, replay_grid
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive
 
 LEAST_GAIN = 0.05

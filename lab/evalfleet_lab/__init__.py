@@ -1,0 +1,1 @@
+"""The laboratory: simulators, bounds, baselines, tuning, traces and benchmarks that prove what the core decides."""
