@@ -15,6 +15,8 @@ SIZES = {
     "max_position_embeddings": 256,
 }
 
+WORDS = ["<pad>", "<s>", "</s>", *(f"w{index}" for index in range(509))]
+
 
 def public_data(*parts):
     """A file of the public data; skips the test where it is absent."""
@@ -37,6 +39,31 @@ def random_model(config_name, model_name, **config):
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.1)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def write_tokenizer(folder, words=WORDS):
+    """One word, one token; decoding joins words by spaces."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=words[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=words[1], eos_token=words[2], pad_token=words[0]
+    ).save_pretrained(folder)
+
+
+def generation_requests(prompts, seeds=None, **arguments):
+    """One request to generate for each prompt of token ids."""
+    import json
+
+    from evalfleet_worker.requests import Request, RequestType
+
+    seeds = seeds or [None] * len(prompts)
+    return [
+        Request(row, "e", RequestType.GENERATE_UNTIL, row, token_ids=ids, arguments=json.dumps(arguments), seed=seed)
+        for row, (ids, seed) in enumerate(zip(prompts, seeds, strict=True))
+    ]
 
 
 def plain_log_likelihood(model, tokens, count):

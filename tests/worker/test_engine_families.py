@@ -7,11 +7,17 @@ from tiny_models import plain_log_likelihood, random_model
 
 torch = pytest.importorskip("torch")
 
-from evalfleet_worker.engine.forward import PackedForward, PaddedForward, choose_forward  # noqa: E402
+from evalfleet_worker.engine.forward import PackedForward, PaddedForward  # noqa: E402
 from evalfleet_worker.engine.pack import Budget, Scored  # noqa: E402
+from evalfleet_worker.engine.probe import choose_forward  # noqa: E402
 
 SLIDING = {"sliding_window": 8, "head_dim": 16}
 GPT2 = {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 256}
+MLA = {
+    "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 12, "head_dim": 8, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
+    "n_shared_experts": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+}  # fmt: skip
 FAMILIES = {
     "grouped queries": ("LlamaConfig", "LlamaForCausalLM", {}, PackedForward),
     "learned positions": ("GPT2Config", "GPT2LMHeadModel", GPT2, PackedForward),
@@ -20,6 +26,10 @@ FAMILIES = {
     "windows in some layers, soft-cap": ("Gemma2Config", "Gemma2ForCausalLM", SLIDING, PackedForward),
     "scaled logits": ("GraniteConfig", "GraniteForCausalLM", {"logits_scaling": 3.0}, PackedForward),
     "mixture of experts": ("MixtralConfig", "MixtralForCausalLM", {"num_local_experts": 4}, PackedForward),
+    "latent attention, values of another size": ("DeepseekV3Config", "DeepseekV3ForCausalLM", MLA, PackedForward),
+    "latent attention of the generation before": (
+        "DeepseekV2Config", "DeepseekV2ForCausalLM", MLA | {"topk_method": "greedy"}, PackedForward,
+    ),
     "linear position bias": ("BloomConfig", "BloomForCausalLM", {"n_layer": 3, "n_head": 4}, PaddedForward),
     "no attention at all": ("MambaConfig", "MambaForCausalLM", {}, PaddedForward),
     "attention sinks": ("GptOssConfig", "GptOssForCausalLM", SLIDING | {"num_local_experts": 4}, PaddedForward),
@@ -45,8 +55,9 @@ def sequences():
 def test_scores_equal_plain_forward_passes(family):
     config, name, options, expected_way = FAMILIES[family]
     model = random_model(config, name, **options)
-    forward = choose_forward(model)
-    assert isinstance(forward, expected_way)
+    forward, words = choose_forward(model)
+    assert isinstance(forward, expected_way), words
+    assert words.startswith("packed (probe: " if expected_way is PackedForward else "padded, because ")
     asked = sequences()
     for step in forward.cut(asked, Budget(200, 200)):
         for member, score in zip(step.members, forward.run(step), strict=True):

@@ -82,3 +82,21 @@ def test_without_both_keys_no_code_is_imported(module, tmp_path):
         evaluate(run, load_engine(run), tmp_path)
     assert caught.value.reason is FailureReason.UNSAFE_CODE_FORBIDDEN
     assert module not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("float('nan')", FailureReason.NOT_FINITE),
+        ("float('inf')", FailureReason.NOT_FINITE),
+        ("'high'", FailureReason.INVALID_TASK),
+    ],
+)
+def test_a_score_that_is_no_number_names_example_and_metric(module, tmp_path, value, reason):
+    code = tmp_path / "my_evaluation.py"
+    code.write_text(code.read_text().replace('example["digit"] / 2}', f'{value} if example["digit"] == 3 else 1.0}}'))
+    run = run_of(tmp_path, f"{module}:make")
+    with pytest.raises(RunError) as refused:
+        evaluate(run, load_engine(run), tmp_path)
+    assert refused.value.reason is reason
+    assert "own: example 3: metric 'size'" in refused.value.message

@@ -48,6 +48,8 @@ class FailureReason(StrEnum):
     STORE_CORRUPT = "StoreCorrupt"
     STORE_UNAVAILABLE = "StoreUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
+    NOT_FINITE = "NotFinite"
+    """An answer is NaN or infinite: the number type overflowed, or the weights hold such numbers."""
     ENGINE_CRASHED = "EngineCrashed"
     SAMPLES_FAILED = "SamplesFailed"
     INCOMPLETE = "Incomplete"

@@ -80,12 +80,12 @@ def packed_attention(
         module: the attention layer.
         query: [1, heads, T, size].
         key: [1, key-value heads, T, size].
-        value: [1, key-value heads, T, size].
+        value: [1, key-value heads, T, value size].
         attention_mask: not used; the step's pattern is.
         options: `scaling`, `sliding_window`, `softcap` as the models pass them.
 
     Returns:
-        [1, T, heads, size] and no weights.
+        [1, T, heads, value size] and no weights.
 
     Raises:
         UnsupportedAttention: the layer is not causal or passes an option that is not implemented.
@@ -96,7 +96,7 @@ def packed_attention(
     window, scaling, softcap = _options(module, options)
     attention.windows_seen.append(window)
     groups = query.shape[1] // key.shape[1]
-    out = torch.empty_like(query)
+    out = query.new_empty((*query.shape[:-1], value.shape[-1]))
     for block, index, mask in zip(attention.blocks, attention.keys, attention.masks(window), strict=True):
         out[:, :, block.begin : block.end] = _attend(
             query[:, :, block.begin : block.end],

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.engine.device import Placement, load_weights, make_deterministic, place
-from evalfleet_worker.engine.forward import Forward, choose_forward
+from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, make_deterministic, place
+from evalfleet_worker.engine.finite import check_finite
 from evalfleet_worker.engine.memory import Steps, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget, Scored
+from evalfleet_worker.engine.probe import choose_forward
 from evalfleet_worker.engine.score import Score
 from evalfleet_worker.engine.threads import set_threads
 from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
@@ -22,12 +23,16 @@ from evalfleet_worker.requests import Answer, Request, RequestType
 
 
 class CausalLM:
-    """A loaded causal language model; see `evalfleet_worker.requests.Engine`."""
+    """A loaded causal language model; see `evalfleet_worker.requests.Engine`.
+
+    Attributes:
+        way: how the model is run and why, in words.
+    """
 
     def __init__(self, model: Any, resolved: ResolvedModel, placement: Placement, engine: EngineSpec) -> None:
         self.model = model
         self.context_length = resolved.config.context_length
-        self.forward: Forward = choose_forward(model)
+        self.forward, self.way = choose_forward(model)
         self.budget = _budget(resolved, placement, engine)
         self._placement = placement
         self._strict = engine.numerics == "Strict"
@@ -48,7 +53,9 @@ class CausalLM:
         """Answer all requests of one unit, in their order."""
         generated = [request for request in requests if request.type is RequestType.GENERATE_UNTIL]
         scored = [request for request in requests if request.type is not RequestType.GENERATE_UNTIL]
-        answers = {answer.row: answer for answer in self._generate(generated) + self._log_likelihoods(scored)}
+        log_likelihoods = self._log_likelihoods(scored)
+        check_finite(scored, log_likelihoods, dtype_name(self._placement.dtype))
+        answers = {answer.row: answer for answer in self._generate(generated) + log_likelihoods}
         return [answers[request.row] for request in requests]
 
     def _generate(self, requests: list[Request]) -> list[Answer]:
@@ -58,7 +65,7 @@ class CausalLM:
         if self._generator is None:
             from evalfleet_worker.engine.generate import Generator
 
-            self._generator = Generator(self.model, self._resolved)
+            self._generator = Generator(self.model, self._resolved, shrink=not self._strict)
         answers: list[Answer] = self._generator.generate(requests)
         return answers
 

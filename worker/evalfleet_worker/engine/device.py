@@ -12,6 +12,11 @@ from evalfleet_worker.protocol import ModelSpec
 DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16}
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """The type's name as jobs spell it, for example `BFloat16`."""
+    return next((name for name, known in DTYPES.items() if known is dtype), str(dtype))
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where the weights go.

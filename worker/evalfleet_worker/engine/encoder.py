@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from evalfleet_worker.engine.device import Placement, load_weights, make_deterministic, place
+from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, make_deterministic, place
+from evalfleet_worker.engine.finite import check_finite
 from evalfleet_worker.engine.memory import Batch, Steps, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.engine.threads import set_threads
@@ -17,6 +18,7 @@ from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request
 
 POOLINGS = ("Mean", "CLS")
+WAY = "equal lengths, without padding"
 
 
 class Encoder:
@@ -48,7 +50,9 @@ class Encoder:
 
         steps = Steps(lambda chosen, budget: _equal_lengths([distinct[i][0] for i in chosen], budget), run)
         run_steps(list(range(len(distinct))), self._budget, steps)
-        return [Answer(r.row, vector=vectors[len(r.token_ids), tuple(r.token_ids), r.arguments]) for r in requests]
+        answers = [Answer(r.row, vector=vectors[len(r.token_ids), tuple(r.token_ids), r.arguments]) for r in requests]
+        check_finite(requests, answers, dtype_name(self._placement.dtype))
+        return answers
 
     def _states(self, sequences: list[tuple[int, ...]]) -> torch.Tensor:
         """Last hidden states [sequences, length, hidden] in fp32; too long sequences are cut on the right."""

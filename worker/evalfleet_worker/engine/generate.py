@@ -2,15 +2,20 @@
 
 Prompts are padded on the left in batches of similar length; a row stops where HFLM stops with batch size 1. Sampled
 tokens are drawn by a generator per request, seeded by the plan.
+
+**The request's `arguments` are complete.** What they do not name has transformers' default; nothing is taken from the
+model's generation_config but its token ids (BOS, EOS, padding). A length, a beam count or a penalty that a checkpoint
+recommends holds only if the plan wrote it into the arguments.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 from transformers.generation.logits_process import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -21,8 +26,12 @@ from transformers.generation.logits_process import (
 )
 from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
+from evalfleet_worker.engine.batches import Growth, batches
+from evalfleet_worker.engine.device import dtype_name
+from evalfleet_worker.engine.finite import not_finite
 from evalfleet_worker.engine.memory import Batch, Steps, run_steps
 from evalfleet_worker.engine.pack import Budget
+from evalfleet_worker.engine.rope import call_rope
 from evalfleet_worker.model.resolve import ResolvedModel
 from evalfleet_worker.protocol import FailureReason, RunError
 from evalfleet_worker.requests import Answer, Request
@@ -30,7 +39,7 @@ from evalfleet_worker.requests import Answer, Request
 DEFAULT_MAX_NEW_TOKENS = 256
 """lm-eval's `HFLM.max_gen_toks`."""
 DEFAULT_TOP_K = 50
-"""Default of transformers' GenerationConfig, which HFLM inherits when it samples."""
+"""transformers' default when it samples."""
 LENGTH_ALIASES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 LOOK_BACK_TOKENS = 2
 """HFLM decodes this many tokens more than a stop string takes, for other tokenizations of the same string."""
@@ -56,12 +65,21 @@ class Generation:
     options: dict[str, float]
     others: dict[str, Any]
 
+    @property
+    def beams(self) -> int:
+        """Hypotheses that a beam search follows; 1 = none."""
+        return int(self.others.get("num_beams") or 1)
+
 
 class Generator:
-    """Generates text with a loaded model; its tokenizer is read on first use."""
+    """Generates text with a loaded model, whose generation_config it clears; its tokenizer is read on first use."""
 
-    def __init__(self, model: Any, resolved: ResolvedModel) -> None:
+    def __init__(self, model: Any, resolved: ResolvedModel, shrink: bool = True) -> None:
+        """Take over a model; `shrink` as in `run_steps`."""
         self._model = model
+        model.generation_config = token_ids_only(model.generation_config)
+        self._rope = call_rope(model)
+        self._shrink = shrink
         self._context_length = resolved.config.context_length
         self._folder = resolved.tokenizer_path
         self._trust_remote_code = resolved.spec.trust_remote_code
@@ -85,22 +103,26 @@ class Generator:
             )
         distinct = {_identity(request): request for request in requests}
         order = sorted(distinct, key=lambda identity: (-len(identity[0]), identity))
-        prompts = [list(distinct[identity].token_ids)[-room:] for identity in order]
+        members = [replace(distinct[identity], token_ids=identity[0][-room:]) for identity in order]
         texts: dict[tuple[Any, ...], str] = {}
 
         def run(chosen: list[int], _step: Batch) -> None:
-            seeds = [distinct[order[index]].seed for index in chosen]
-            answers = self._generate_batch([prompts[index] for index in chosen], seeds, generation)
+            answers = self._generate_batch([members[index] for index in chosen], generation)
             texts.update(zip((order[index] for index in chosen), answers, strict=True))
 
-        kind = self._device.type
-        budget = Budget(TOKENS_PER_BATCH.get(kind, 16_384), ROWS_PER_BATCH.get(kind, 16))
-        lengths = [len(prompt) + generation.max_new_tokens for prompt in prompts]
-        steps = Steps(lambda chosen, limit: _batches([lengths[index] for index in chosen], limit), run)
-        run_steps(list(range(len(order))), budget, steps)
+        growths = [Growth(len(member.token_ids), generation.max_new_tokens) for member in members]
+        steps = Steps(lambda chosen, limit: batches([growths[index] for index in chosen], self._rope, limit), run)
+        run_steps(list(range(len(order))), self._budget(generation), steps, self._shrink)
         return texts
 
-    def _generate_batch(self, prompts: list[list[int]], seeds: list[int | None], generation: Generation) -> list[str]:
+    def _budget(self, generation: Generation) -> Budget:
+        """Beams are searched one prompt at a time: a stop string in the best beam ends them all."""
+        kind = self._device.type
+        rows = 1 if generation.beams > 1 else ROWS_PER_BATCH.get(kind, 16)
+        return Budget(TOKENS_PER_BATCH.get(kind, 16_384), rows)
+
+    def _generate_batch(self, requests: Sequence[Request], generation: Generation) -> list[str]:
+        prompts = [list(request.token_ids) for request in requests]
         tokenizer, longest = self._read_tokenizer(), max(len(prompt) for prompt in prompts)
         padding = _pad_token(tokenizer)
         ids = torch.tensor([[padding] * (longest - len(prompt)) + prompt for prompt in prompts], device=self._device)
@@ -108,30 +130,26 @@ class Generator:
             [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self._device
         )
         stop = StopStrings(tokenizer, generation.until, longest, len(prompts))
+        finite = FiniteLogits(requests, stop, dtype_name(self._model.dtype))
+        self._rope.forget()
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_length=longest + generation.max_new_tokens,
                 stopping_criteria=StoppingCriteriaList([stop]),
-                logits_processor=self._sampler(seeds, generation),
+                logits_processor=LogitsProcessorList([finite, *_sampler(requests, generation)]),
                 pad_token_id=padding,
                 use_cache=True,
                 do_sample=False,
                 **generation.others,
             )
         rows = output[:, longest:].tolist()
+        lengths = stop.lengths if generation.beams == 1 else [None]
         return [
             cut_at_stop(tokenizer.decode(row[:length], skip_special_tokens=True), generation.until)
-            for row, length in zip(rows, stop.lengths, strict=True)
+            for row, length in zip(rows, lengths, strict=True)
         ]
-
-    def _sampler(self, seeds: list[int | None], generation: Generation) -> LogitsProcessorList:
-        if not generation.do_sample:
-            return LogitsProcessorList()
-        config = self._model.generation_config
-        options = {name: getattr(config, name, None) for name in ("temperature", "top_k", "top_p", "min_p")}
-        return LogitsProcessorList([*_warpers(options | generation.options), SeededChoice(seeds)])
 
     def _normalise(self, arguments: str) -> Generation:
         tokenizer = self._read_tokenizer()
@@ -145,22 +163,48 @@ class Generator:
 
 
 class StopStrings(StoppingCriteria):  # type: ignore[misc]
-    """Stops each row when one of the strings appears in its last tokens; remembers each row's length [tokens]."""
+    """Stops each row when one of the strings appears in its last tokens.
+
+    Attributes:
+        done: whether each row is finished.
+        lengths: tokens of each row up to there.
+    """
 
     def __init__(self, tokenizer: Any, until: Sequence[str], prompt_length: int, rows: int) -> None:
         self._tokenizer = tokenizer
         self._until = [(s, len(tokenizer.encode(s, add_special_tokens=False)) + LOOK_BACK_TOKENS) for s in until if s]
         self._prompt_length = prompt_length
-        self._done = [False] * rows
+        self.done = [False] * rows
         self.lengths = [0] * rows
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """[rows] whether the row is finished."""
-        for row, tokens in enumerate(input_ids[:, self._prompt_length :].tolist()):
-            if not self._done[row]:
+        """[rows] whether the row is finished; all beams are when the first, which is the best, is."""
+        for row, tokens in enumerate(input_ids[: len(self.done), self._prompt_length :].tolist()):
+            if not self.done[row]:
                 self.lengths[row] = len(tokens)
-                self._done[row] = any(s in self._tokenizer.decode(tokens[-back:]) for s, back in self._until)
-        return torch.tensor(self._done, device=input_ids.device)
+                self.done[row] = any(s in self._tokenizer.decode(tokens[-back:]) for s, back in self._until)
+        return torch.tensor(self.done, device=input_ids.device).expand(len(input_ids))
+
+
+class FiniteLogits(LogitsProcessor):  # type: ignore[misc]
+    """Refuses logits that give no distribution, in rows that are not finished; their arg-max would be token 0."""
+
+    def __init__(self, requests: Sequence[Request], stop: StopStrings, dtype: str) -> None:
+        self._requests = requests
+        self._stop = stop
+        self._dtype = dtype
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores as they are.
+
+        Raises:
+            RunError: NotFinite.
+        """
+        beams = len(scores) // len(self._requests)
+        for row, finite in enumerate(scores.float().logsumexp(-1).isfinite().tolist()):
+            if not finite and not self._stop.done[row // beams]:
+                raise not_finite(self._requests[row // beams], self._dtype, "the logits are no finite numbers")
+        return scores
 
 
 class SeededChoice(LogitsProcessor):  # type: ignore[misc]
@@ -199,6 +243,8 @@ def normalise(arguments: dict[str, Any], end_of_text: str | None) -> Generation:
     if temperature > 0.0:
         options["temperature"] = temperature
     sampled = temperature > 0.0 if do_sample is None else bool(do_sample)
+    if sampled and int(given.get("num_beams") or 1) > 1:
+        raise RunError(FailureReason.INVALID_TASK, "num_beams with do_sample: beams are searched, not drawn; set one")
     return Generation(tuple(until), int(length), sampled, options if sampled else {}, given)
 
 
@@ -227,7 +273,19 @@ def read_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _warpers(options: dict[str, float | None]) -> list[LogitsProcessor]:
+def token_ids_only(config: Any) -> GenerationConfig:
+    """What a checkpoint recommends is dropped, but for the ids of its special tokens."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: getattr(config, name, None) for name in names})
+
+
+def _sampler(requests: Sequence[Request], generation: Generation) -> list[LogitsProcessor]:
+    if not generation.do_sample:
+        return []
+    return [*_warpers(generation.options), SeededChoice([request.seed for request in requests])]
+
+
+def _warpers(options: Mapping[str, float]) -> list[LogitsProcessor]:
     """Warpers of transformers in its order: temperature, top-k, top-p, min-p."""
     temperature, top_k = options.get("temperature"), options.get("top_k")
     top_k = DEFAULT_TOP_K if top_k is None else top_k
@@ -241,19 +299,6 @@ def _warpers(options: dict[str, float | None]) -> list[LogitsProcessor]:
     if (min_p := options.get("min_p")) is not None:
         warpers.append(MinPLogitsWarper(min_p=min_p))
     return warpers
-
-
-def _batches(lengths: list[int], budget: Budget) -> Iterator[Batch]:
-    """Neighbours in the sorted order, at most `rows` of them and `tokens` tokens of cache."""
-    batch: list[int] = []
-    for index, length in enumerate(lengths):
-        longest = max(length, *(lengths[member] for member in batch)) if batch else length
-        if batch and (len(batch) + 1 > budget.rows or (len(batch) + 1) * longest > budget.tokens):
-            yield Batch(tuple(batch))
-            batch = []
-        batch.append(index)
-    if batch:
-        yield Batch(tuple(batch))
 
 
 def _identity(request: Request) -> tuple[Any, ...]:

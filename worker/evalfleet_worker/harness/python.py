@@ -7,6 +7,7 @@ It is code that the user wrote: it needs `confirmRunUnsafeCode` in the job and `
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -79,14 +80,27 @@ class PythonEngine:
         return "python"
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
-        """Score the examples one by one, in order."""
-        return [
-            Answer(
-                request.row,
-                value=_line(dict(self._evaluation(request.evaluation).score(json.loads(request.arguments)))),
-            )
-            for request in requests
-        ]
+        """Score the examples one by one, in order.
+
+        Raises:
+            RunError: InvalidTask or NotFinite, when a score is no number or no finite one.
+        """
+        return [Answer(request.row, value=_line(self._numbers(request))) for request in requests]
+
+    def _numbers(self, request: Request) -> dict[str, float]:
+        scores = dict(self._evaluation(request.evaluation).score(json.loads(request.arguments)))
+        for metric, value in scores.items():
+            where = f"{request.evaluation}: example {request.call_index}: metric {metric!r}"
+            try:
+                scores[metric] = float(value)
+            except (TypeError, ValueError) as error:
+                raise RunError(FailureReason.INVALID_TASK, f"{where} is {value!r}, which is no number") from error
+            if not math.isfinite(scores[metric]):
+                raise RunError(
+                    FailureReason.NOT_FINITE,
+                    f"{where} is {value!r}; leave it out where it is undefined, or mend score()",
+                )
+        return scores
 
     def _evaluation(self, name: str) -> PythonEvaluation:
         if name not in self._loaded:
