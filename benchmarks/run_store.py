@@ -1,20 +1,26 @@
 """Figures of the run store: calls per unit, collisions, overhead, random schedules, time to re-claim a lost unit.
 
-    python benchmarks/run_store.py [calls] [collisions] [overhead] [reclaim] [schedules] [--schedules 10000]
+    python benchmarks/run_store.py [calls] [collisions] [overhead] [reclaim] [finish] [schedules] [--schedules 10000]
 
 Calls and collisions are counted on a virtual clock with the production Coordinator and obstore's in-memory store;
-overhead and re-claim are wall clock on a local directory. Each part updates benchmarks/results/run-store.json.
+overhead and re-claim are wall clock on a local directory; finish is wall clock on an S3 server (moto) in a process of
+its own: reading every unit, publishing and sweeping, without the metrics. Each part updates
+benchmarks/results/run-store.json.
 """
 
 import argparse
 import heapq
 import json
 import os
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +28,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "worker"), str(ROOT / "tests" / "support")]
 
-from obstore.store import MemoryStore  # noqa: E402 - after the path is set
+from obstore.store import MemoryStore, from_url  # noqa: E402 - after the path is set
 from protocol_simulation import World, answers, draft, merged  # noqa: E402
 from worker_processes import Bench  # noqa: E402
 
+from evalfleet_worker.finish.merge import merge_units  # noqa: E402
 from evalfleet_worker.loop.coordinator import Claim, Coordinator, Done, Owner, release_worker  # noqa: E402
 from evalfleet_worker.loop.settings import ClaimSettings  # noqa: E402
+from evalfleet_worker.requests import Unit  # noqa: E402
 from evalfleet_worker.store.layout import Layout  # noqa: E402
-from evalfleet_worker.store.objects import Entry, ObstoreObjects  # noqa: E402
+from evalfleet_worker.store.objects import DELETE_BATCH, Entry, ObstoreObjects  # noqa: E402
+from evalfleet_worker.store.pool import pooled  # noqa: E402
 from evalfleet_worker.store.run_store import RunStore  # noqa: E402
+from evalfleet_worker.tables import write_answers  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 UNIT_SECONDS = 5.0
@@ -40,8 +50,8 @@ HEARTBEAT_SECONDS = ClaimSettings().heartbeat_seconds
 class CountingObjects(ObstoreObjects):
     """Counts calls by kind."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryStore(), "memory")
+    def __init__(self, store: Any = None) -> None:
+        super().__init__(store or MemoryStore(), "memory")
         self.kinds: Counter[str] = Counter()
 
     def create(self, path: str, content: bytes) -> bool:
@@ -59,6 +69,14 @@ class CountingObjects(ObstoreObjects):
     def list(self, prefix: str) -> list[Entry]:
         self.kinds["list"] += 1
         return super().list(prefix)
+
+    def delete(self, path: str) -> None:
+        self.kinds["delete"] += 1
+        super().delete(path)
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        self.kinds["delete"] += -(-len(paths) // DELETE_BATCH)
+        super().delete_all(paths)
 
     def size(self, path: str) -> int:
         self.kinds["get"] += 1
@@ -214,6 +232,72 @@ def _wait_for(store: RunStore, path: str) -> None:
         time.sleep(0.01)
 
 
+def finish(units: int) -> dict[str, Any]:
+    """Wall clock and store calls of merging, publishing and sweeping a run of `units` units and as many claims."""
+    with s3_server() as (uri, options):
+        objects = CountingObjects(from_url(uri, **options))
+        store = RunStore(objects, Layout("bench", "run"))
+        plan = store.publish_plan(draft(units))
+        list(pooled(lambda unit: _leave_committed(store, unit), plan.units))
+        objects.kinds.clear()
+        started = time.monotonic()
+        merged_units = merge_units(store, plan)
+        read = time.monotonic()
+        store.publish_results({"results.json": b"{}"}, {"outcome": "Complete"})
+        ended = time.monotonic()
+        assert len(merged_units.answers) == plan.report.requests, "every row was read"
+        assert objects.list(f"{store.layout.root}/segments/") == [], "everything was swept"
+    calls = dict(objects.kinds)
+    return {
+        "units": units,
+        "seconds": round(ended - started, 1),
+        "readSeconds": round(read - started, 1),
+        "publishAndSweepSeconds": round(ended - read, 1),
+        "calls": calls,
+        "callsPerUnit": round(sum(calls.values()) / units, 3),
+        "loadAverage": os.getloadavg()[0],
+    }
+
+
+def _leave_committed(store: RunStore, unit: Unit) -> None:
+    store.objects.put(store.layout.claim(unit.index, 0), b"{}")
+    store.objects.put(store.layout.part(unit.index), write_answers(answers(unit), {"owner": "bench"}))
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[str, dict[str, Any]]]:
+    """URI of an empty bucket on an S3 server in another process, and the options to reach it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        _create_bucket(endpoint, keys)
+        options = {**keys, "aws_endpoint": endpoint, "aws_region": "us-east-1", "client_options": {"allow_http": True}}
+        yield "s3://bench", options
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _create_bucket(endpoint: str, keys: dict[str, str]) -> None:
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+    for _ in range(100):
+        try:
+            client.create_bucket(Bucket="bench")
+        except BotoCoreError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(endpoint)
+
+
 def schedules(count: int, budget_seconds: float) -> dict[str, Any]:
     """Random schedules of crashes, pauses, zombies and store faults: lost and duplicated units over all of them."""
     lost = duplicated = crashes = survived = 0
@@ -273,6 +357,9 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("load average of the machine meanwhile", ("overhead", "loadAverage"), ""),
     ("SIGKILL -> re-claimed, owner released by its supervisor [s]", ("reclaimReleased", "seconds"), ""),
     ("SIGKILL -> re-claimed by the lease alone [s]", ("reclaimLease", "seconds"), "about 30"),
+    ("finish on an S3 server: units", ("finish", "units"), "10,000"),
+    ("finish: read, publish, sweep [s]", ("finish", "seconds"), "< 60"),
+    ("finish: store calls per unit", ("finish", "callsPerUnit"), ""),
     ("random schedules", ("schedules", "schedules"), "10,000"),
     ("crashes in them", ("schedules", "crashes"), ""),
     ("samples lost", ("schedules", "lostSamples"), "0"),
@@ -287,7 +374,9 @@ def _value(figures: dict[str, Any], path: tuple[str, ...]) -> str:
 def main() -> None:
     """Run the parts that are asked for (all by default) and write both result files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["calls", "collisions", "overhead", "reclaim", "schedules"])
+    parser.add_argument(
+        "parts", nargs="*", default=["calls", "collisions", "overhead", "reclaim", "finish", "schedules"]
+    )
     parser.add_argument("--units", type=int, default=10_000)
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--budget", type=float, default=3_600.0, help="seconds for the schedules")
@@ -297,6 +386,7 @@ def main() -> None:
         "collisions": lambda: {"collisions": simulate(options.units, 100)},
         "overhead": lambda: {"overhead": overhead()},
         "reclaim": lambda: {"reclaimReleased": reclaim(5, True), "reclaimLease": reclaim(1, False)},
+        "finish": lambda: {"finish": finish(options.units)},
         "schedules": lambda: {"schedules": schedules(options.schedules, options.budget)},
     }
     for part in options.parts:

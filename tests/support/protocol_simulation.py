@@ -5,6 +5,7 @@ calls that took effect, join and leave. The code under test is the production Co
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -60,6 +61,10 @@ class FaultyObjects:
     def delete(self, path: str) -> None:
         self._before()
         self.content.pop(path, None)
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.delete(path)
 
     def size(self, path: str) -> int:
         return len(self.content[path])

@@ -83,7 +83,7 @@ GENERATIONS: dict[str, LmEvalSpec] = {
 @pytest.fixture(autouse=True)
 def fewer_bootstraps(monkeypatch):
     """The same number on both sides, in this process."""
-    monkeypatch.setattr("evalfleet_worker.harness.lm_eval.harness.BOOTSTRAP_ITERATIONS", BOOTSTRAP)
+    monkeypatch.setattr("evalfleet_worker.stats.bootstrap.MOST_DRAWS", BOOTSTRAP)
     monkeypatch.setenv("DISABLE_MULTIPROC", "1")
 
 

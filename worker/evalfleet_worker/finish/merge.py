@@ -7,6 +7,7 @@ from evalfleet_worker.plan.identities import Identities
 from evalfleet_worker.protocol import FailureReason, RunError
 from evalfleet_worker.requests import Answer, Unit
 from evalfleet_worker.store.plan_file import Plan
+from evalfleet_worker.store.pool import pooled
 from evalfleet_worker.store.run_store import RunStore
 
 
@@ -34,8 +35,8 @@ def merge_units(store: RunStore, plan: Plan) -> Merged:
         RunError: STORE_CORRUPT when a part does not hold exactly the rows of its unit.
     """
     merged, failures = Merged(), store.failed_units(plan)
-    for unit in plan.units:
-        part = store.read_answers(plan, unit)
+    parts = pooled(lambda unit: store.read_answers(plan, unit), plan.units)
+    for unit, part in zip(plan.units, parts, strict=True):
         if part is not None:
             answers, metadata = part
             _check_rows(unit, answers)

@@ -7,6 +7,8 @@ from typing import Any
 
 from evalfleet_worker.stats.intervals import Interval, clustered_mean, mean, proportion, ratio, transformed
 
+NO_FORMULA = "no formula"
+
 
 class Aggregation(StrEnum):
     """How per-sample values become the metric; the definitions are lm-eval's."""
@@ -44,7 +46,7 @@ def interval_of(
             slope = -1 / math.log(2)
             return transformed(_ratio(values), lambda nats: slope * nats, slope)
         case _:
-            return Interval(math.nan, None, None, None, len(values), "no formula")
+            return Interval(math.nan, None, None, None, len(values), NO_FORMULA)
 
 
 def _mean(values: Sequence[float], clusters: Sequence[Hashable] | None) -> Interval:

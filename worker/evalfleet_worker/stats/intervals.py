@@ -16,6 +16,10 @@ CONFIDENCE = 0.95
 SMALL_N = 300
 """Below this a proportion gets the exact interval: Wilson's undercovers near 0 and 1."""
 
+CONSTANT = "every sample gives the same value, no interval"
+ROUNDING = 1e-13
+"""Standard errors below this share of the value are rounding: the samples are equal."""
+
 Values = npt.NDArray[np.float64]
 
 
@@ -80,8 +84,7 @@ def mean(values: Sequence[float] | Values, confidence: float = CONFIDENCE) -> In
     if data.size < 2:
         return Interval(value, None, None, None, int(data.size), "mean")
     error = float(data.std(ddof=1)) / math.sqrt(data.size)
-    t = student_quantile(confidence, data.size - 1)
-    return Interval(value, error, value - t * error, value + t * error, int(data.size), "CLT mean")
+    return _symmetric(value, error, student_quantile(confidence, data.size - 1), int(data.size), "CLT mean")
 
 
 def clustered_mean(
@@ -102,9 +105,7 @@ def clustered_mean(
     sums = np.bincount(members, weights=data - value, minlength=count)
     error = math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / data.size
     t = student_quantile(confidence, count - 1)
-    return Interval(
-        value, error, value - t * error, value + t * error, int(data.size), f"clustered mean ({count} clusters)"
-    )
+    return _symmetric(value, error, t, int(data.size), f"clustered mean ({count} clusters)")
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -114,8 +115,14 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], confidence
     if x.size < 2:
         return Interval(value, None, None, None, int(x.size), "ratio")
     error = math.sqrt(x.size / (x.size - 1) * float(np.square(x - value * w).sum())) / float(w.sum())
-    t = student_quantile(confidence, x.size - 1)
-    return Interval(value, error, value - t * error, value + t * error, int(x.size), "linearised ratio")
+    return _symmetric(value, error, student_quantile(confidence, x.size - 1), int(x.size), "linearised ratio")
+
+
+def _symmetric(value: float, error: float, quantile: float, n: int, method: str) -> Interval:
+    """Value +- quantile * error; equal samples say nothing about how others would vary."""
+    if error <= ROUNDING * abs(value):
+        return Interval(value, None, None, None, n, CONSTANT)
+    return Interval(value, error, value - quantile * error, value + quantile * error, n, method)
 
 
 def transformed(interval: Interval, function: Callable[[float], float], slope: float) -> Interval:
@@ -123,7 +130,8 @@ def transformed(interval: Interval, function: Callable[[float], float], slope: f
     error = None if interval.standard_error is None else abs(slope) * interval.standard_error
     ends = [] if interval.low is None or interval.high is None else sorted(map(function, (interval.low, interval.high)))
     low, high = (_bound(ends[0]), _bound(ends[1])) if ends else (None, None)
-    return Interval(function(interval.value), _bound(error), low, high, interval.n, f"{interval.method}, transformed")
+    method = f"{interval.method}, transformed" if ends else interval.method
+    return Interval(function(interval.value), _bound(error), low, high, interval.n, method)
 
 
 def _bound(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ Only these five operations are used, so that the protocol is the same on every b
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ from evalfleet_worker.store.errors import StoreUnavailableError
 __all__ = ["Entry", "Objects", "ObstoreObjects", "StoreUnavailableError", "explain", "open_objects"]
 
 FILE = "file://"
+DELETE_BATCH = 1_000
+"""What S3 takes in one call."""
 QUICK_RETRIES: Any = {
     "max_retries": 2,
     "retry_timeout": timedelta(seconds=5),
@@ -63,6 +65,10 @@ class Objects(Protocol):
 
     def delete(self, path: str) -> None:
         """Delete an object; absent is fine."""
+        ...
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Delete objects, up to a thousand by one call where the backend can; absent ones are fine."""
         ...
 
     def size(self, path: str) -> int:
@@ -116,6 +122,17 @@ class ObstoreObjects:
                 obstore.delete(self._store, path)
         except (NotFoundError, FileNotFoundError):
             return
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Delete objects, up to a thousand by one call where the backend can; absent ones are fine."""
+        for start in range(0, len(paths), DELETE_BATCH):
+            batch = list(paths[start : start + DELETE_BATCH])
+            try:
+                with self._errors():
+                    obstore.delete(self._store, batch)
+            except (NotFoundError, FileNotFoundError):  # another sweeps too, and the rest of the batch may be left
+                for path in batch:
+                    self.delete(path)
 
     def size(self, path: str) -> int:
         """Size in bytes."""

@@ -15,6 +15,7 @@ from evalfleet_worker.requests import Answer, Request, Unit
 from evalfleet_worker.store.layout import SEGMENT_UNITS, Layout
 from evalfleet_worker.store.objects import Objects, open_objects
 from evalfleet_worker.store.plan_file import CACHED_FILE, REQUESTS_FILE, Plan, PlanDraft
+from evalfleet_worker.store.pool import pooled
 from evalfleet_worker.store.request_file import RequestFile
 from evalfleet_worker.store.segment import Listing, read_listing
 from evalfleet_worker.tables import read_answers, requests_digest, write_answers, write_requests
@@ -173,8 +174,12 @@ class RunStore:
 
     def comparisons(self) -> list[dict[str, Any]]:
         """All comparisons of double executions."""
-        entries = self.objects.list(f"{self.layout.root}/twice/")
-        return [json.loads(content) for entry in entries if (content := self.objects.get(entry.path))]
+        return [json.loads(content) for content in self._read_below("twice")]
+
+    def _read_below(self, folder: str) -> list[bytes]:
+        """Contents of all objects below a folder of the run, in the order of their names."""
+        paths = sorted(entry.path for entry in self.objects.list(f"{self.layout.root}/{folder}/"))
+        return [content for content in pooled(self.objects.get, paths) if content]
 
     # Failures
 
@@ -194,8 +199,8 @@ class RunStore:
     def failed_units(self, plan: Plan) -> dict[int, FailureRecord]:
         """Units that failed for good and have no result."""
         failed = sorted(unit for segment in segments(plan) for unit in self.list_segment(segment).failed)
-        contents = ((unit, self.objects.get(self.layout.failed(unit))) for unit in failed)
-        return {unit: _record(content) for unit, content in contents if content is not None}
+        contents = pooled(lambda unit: self.objects.get(self.layout.failed(unit)), failed)
+        return {unit: _record(content) for unit, content in zip(failed, contents, strict=True) if content is not None}
 
     # Results
 
@@ -241,9 +246,10 @@ class RunStore:
         """Remove what the results replace: claims, units, losing attempts, leftovers of killed writes."""
         keep = f"{self.layout.root}/results/{attempt}/"
         for folder in ("segments", "twice", "failures", "probe", "results"):
-            for entry in self.objects.list(f"{self.layout.root}/{folder}/"):
-                if not entry.path.startswith(keep) and entry.path != self.layout.summary:
-                    self.objects.delete(entry.path)
+            paths = (entry.path for entry in self.objects.list(f"{self.layout.root}/{folder}/"))
+            self.objects.delete_all(
+                [path for path in paths if not path.startswith(keep) and path != self.layout.summary]
+            )
 
 
 def segments(plan: Plan) -> range:

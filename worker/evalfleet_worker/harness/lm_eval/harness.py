@@ -5,6 +5,7 @@ from typing import Any
 
 from evalfleet_worker.harness.encode import TextEncoder
 from evalfleet_worker.harness.interface import UNPLACED, HarnessContext, HarnessPlan, HarnessResult, Replay
+from evalfleet_worker.harness.lm_eval.bootstrap import fixed_draws
 from evalfleet_worker.harness.lm_eval.documents import DocumentStore, documents_of_tasks
 from evalfleet_worker.harness.lm_eval.generation import canonical, normalized
 from evalfleet_worker.harness.lm_eval.publish import published
@@ -19,9 +20,6 @@ from evalfleet_worker.harness.lm_eval.tasks import (
 )
 from evalfleet_worker.protocol import EvaluationSpec, FailureReason, LmEvalSpec, RunError
 from evalfleet_worker.requests import Request, RequestType
-
-BOOTSTRAP_ITERATIONS = 100_000
-"""lm-eval's default: the standard errors in the results file are the official ones."""
 
 
 class LmEvalHarness:
@@ -50,7 +48,9 @@ class LmEvalHarness:
             loaded, recorded = _record(spec, context, replaying=True)
             if call_digest(recorded) != replay.digest:
                 raise _changed(evaluation.name)
-            return published(evaluation.name, _evaluate(loaded, spec, context, replay), loaded)
+            with fixed_draws(lambda words: context.progress(f"{evaluation.name}: {words}")) as bootstraps:
+                official = _evaluate(loaded, spec, context, replay)
+            return published(evaluation.name, official, loaded, bootstraps)
 
 
 def _spec(evaluation: EvaluationSpec) -> LmEvalSpec:
@@ -111,7 +111,6 @@ def _evaluate(loaded: LoadedTasks, spec: LmEvalSpec, context: HarnessContext, re
         lm=model,
         task_dict=loaded.as_dict(),
         limit=spec.limit,
-        bootstrap_iters=BOOTSTRAP_ITERATIONS,
         log_samples=True,
         confirm_run_unsafe_code=context.run.allow_unsafe_code,
         **prompt_options(spec),

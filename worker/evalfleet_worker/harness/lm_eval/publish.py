@@ -3,13 +3,16 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evalfleet_worker.harness.interface import HarnessResult
+from evalfleet_worker.harness.lm_eval.bootstrap import Bootstraps
 from evalfleet_worker.harness.lm_eval.tasks import LoadedTasks
 from evalfleet_worker.protocol import Result
-from evalfleet_worker.stats.aggregate import Aggregation, interval_of
-from evalfleet_worker.stats.intervals import Interval, normal_quantile
+from evalfleet_worker.stats.aggregate import NO_FORMULA, Aggregation, interval_of
+from evalfleet_worker.stats.bootstrap import Bootstrap
+from evalfleet_worker.stats.intervals import CONSTANT, Interval, normal_quantile
 
 CLUSTER_KEY = "cluster"
 """`metadata.cluster` of a task names the document field that marks samples of one source."""
@@ -18,11 +21,15 @@ ROW_KEYS = ("doc_id", "filter", "doc_hash", "prompt_hash", "target_hash")
 JSON_KEYS = ("doc", "target", "arguments", "resps", "filtered_resps")
 
 
-def published(evaluation: str, official: Mapping[str, Any], loaded: LoadedTasks) -> HarnessResult:
+def published(
+    evaluation: str, official: Mapping[str, Any], loaded: LoadedTasks, bootstraps: Bootstraps
+) -> HarnessResult:
     """Results, rows and the official results file of an evaluated lm-eval task or group."""
     samples: Mapping[str, Sequence[Mapping[str, Any]]] = official["samples"]
     results = [
-        result for name, task in loaded.tasks.items() for result in _task_results(evaluation, name, task, official)
+        result
+        for name, task in loaded.tasks.items()
+        for result in _task_results(evaluation, name, task, official, bootstraps)
     ]
     results += [result for name in loaded.groups for result in _group_results(evaluation, name, official)]
     rows = [_row(name, sample) for name in loaded.tasks for sample in samples[name]]
@@ -44,25 +51,40 @@ def _metrics(official: Mapping[str, Any], name: str) -> list[tuple[str, str, flo
     return metrics
 
 
-def _task_results(evaluation: str, name: str, task: Any, official: Mapping[str, Any]) -> list[Result]:
+def _task_results(
+    evaluation: str, name: str, task: Any, official: Mapping[str, Any], bootstraps: Bootstraps
+) -> list[Result]:
     results = []
     for metric, filter_name, value, error in _metrics(official, name):
         members = [s for s in official["samples"][name] if s["filter"] == filter_name and metric in s]
         values = [sample[metric] for sample in members]
-        interval = interval_of(values, _aggregation(task, metric), _clusters(task, members))
-        results.append(_result(evaluation, name, metric, filter_name, _with_official(interval, value, error)))
+        function = task.aggregation().get(metric)
+        interval = interval_of(values, _aggregation(function), _clusters(task, members))
+        interval = _with_official(interval, value, error, bootstraps.find(function, values))
+        results.append(_result(evaluation, name, metric, filter_name, interval))
     return results
 
 
-def _with_official(interval: Interval, value: float, error: float | None) -> Interval:
-    """lm-eval's value is the published one; its standard error where ours has no formula."""
-    if interval.standard_error is not None or error is None or not math.isfinite(error):
-        return Interval(value, interval.standard_error, interval.low, interval.high, interval.n, interval.method)
+def _with_official(interval: Interval, value: float, error: float | None, drawn: Bootstrap | None) -> Interval:
+    """lm-eval's value is the published one; where ours has no formula, the bootstrap or lm-eval's standard error."""
+    if interval.method != NO_FORMULA:
+        return replace(interval, value=value)
+    if drawn is not None:
+        return Interval(value, drawn.standard_error, drawn.low, drawn.high, interval.n, drawn.method)
+    return _normal(value, error, interval.n, "lm-eval standard error, normal")
+
+
+def _normal(value: float, error: float | None, n: int, method: str) -> Interval:
+    """The normal interval of a standard error; none where that is not known or nought."""
+    if error is None or not math.isfinite(error):
+        return Interval(value, None, None, None, n, "no formula for its interval")
+    if error == 0:
+        return Interval(value, None, None, None, n, CONSTANT)
     half = normal_quantile(0.95) * error
-    return Interval(value, error, value - half, value + half, interval.n, "lm-eval standard error, normal")
+    return Interval(value, error, value - half, value + half, n, method)
 
 
-def _aggregation(task: Any, metric: str) -> Aggregation:
+def _aggregation(function: Any) -> Aggregation:
     from lm_eval.api import metrics
 
     known = {
@@ -71,9 +93,8 @@ def _aggregation(task: Any, metric: str) -> Aggregation:
         metrics.weighted_perplexity: Aggregation.WEIGHTED_PERPLEXITY,
         metrics.bits_per_byte: Aggregation.BITS_PER_BYTE,
     }
-    function = task.aggregation().get(metric, metrics.mean)
     try:
-        return known.get(function, Aggregation.OTHER)
+        return known.get(function or metrics.mean, Aggregation.OTHER)
     except TypeError:
         return Aggregation.OTHER
 
@@ -91,9 +112,7 @@ def _group_results(evaluation: str, name: str, official: Mapping[str, Any]) -> l
             official["results"][name].get("sample_count", {}).get(f"{metric},{filter_name}", 0)
             or _leaves(name, official)
         )
-        half = None if error is None else normal_quantile(0.95) * error
-        low, high = (None, None) if half is None else (value - half, value + half)
-        interval = Interval(value, error, low, high, n, "lm-eval group aggregate, normal")
+        interval = _normal(value, error, n, "lm-eval group aggregate, normal")
         results.append(_result(evaluation, name, metric, filter_name, interval))
     return results
 
