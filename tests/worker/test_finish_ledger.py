@@ -6,8 +6,8 @@ import pytest
 from lm_eval_suite import choice_task, run_of, write_documents, write_model
 
 from evalfleet_worker.finish import finish_run
-from evalfleet_worker.finish.finisher import defined
 from evalfleet_worker.finish.merge import merge_units
+from evalfleet_worker.finish.report import defined
 from evalfleet_worker.loop.coordinator import Claim, Coordinator, Owner
 from evalfleet_worker.plan.planner import plan_run
 from evalfleet_worker.protocol import FailureReason, LmEvalSpec, Result, RunError, dumps, loads
@@ -65,3 +65,4 @@ def test_a_number_that_is_none_is_published_as_undefined_and_the_report_can_be_r
     interval = spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])  # a model that answers always the same
     found = defined(Result("sts", "spearman", interval.value, None, None, None, 3))
     assert loads(Result, dumps(found)) == replace(found, value=None)
+    assert found.method == "undefined: the metric of these answers is nan"

@@ -126,7 +126,7 @@ def _finished(options: Options) -> FinishReport:
         return from_json(FinishReport, published)
     from evalfleet_worker.finish.finisher import finish_run
 
-    return finish_run(options.run, store, options.cache, own_process=True)
+    return finish_run(options.run, store, options.cache, own_process=True, progress=log.info)
 
 
 def release(options: Options) -> ExitCode:

@@ -56,6 +56,19 @@ class FailureReason(StrEnum):
     INTERNAL_ERROR = "InternalError"
 
 
+class RunOutcome(StrEnum):
+    """How a run ended; the same words become condition reasons in Kubernetes."""
+
+    COMPLETE = "Complete"
+    """Every evaluation has its score."""
+    SAMPLES_FAILED = "SamplesFailed"
+    """Units were given up: the evaluations that need them have no score, all others have theirs."""
+    SOME_EVALUATIONS_FAILED = "SomeEvaluationsFailed"
+    """Evaluations failed of themselves (their task, metric or data): they have no score, all others have theirs."""
+    INCOMPLETE = "Incomplete"
+    """Units are left: nothing is published."""
+
+
 class RunError(Exception):
     """An error that a person can act on: a reason for machines and a sentence that says what to do."""
 
@@ -258,12 +271,39 @@ class TimeLedger:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationFailure:
+    """Why an evaluation of a finished run has no score."""
+
+    evaluation: str
+    reason: str
+    """A `FailureReason`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was looked at in every answer before a score was published.
+
+    Attributes:
+        units: committed units that were read.
+        model: fingerprint of the model that answered all of them; empty where the engine knows none.
+        finite_answers: answers with a number, every one of which is finite.
+        distinct_log_probabilities: different values among the scored log-probabilities; 0 where nothing is scored.
+    """
+
+    units: int = 0
+    model: str = ""
+    finite_answers: int = 0
+    distinct_log_probabilities: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FinishReport:
     """The outcome of a run; the full results lie at `results_uri`."""
 
     run_id: str
     outcome: str
-    """Complete, SamplesFailed or Incomplete."""
+    """A `RunOutcome`."""
     results: tuple[Result, ...]
     samples: SampleCounts
     time: TimeLedger
@@ -273,6 +313,9 @@ class FinishReport:
     truncated: int = 0
     """Results left out of a termination message for lack of room."""
     messages: tuple[str, ...] = ()
+    """What a person should know: why evaluations have no score, and warnings about those that have one."""
+    failed: tuple[EvaluationFailure, ...] = ()
+    proof: Proof = Proof()
     version: int = PROTOCOL_VERSION
 
 
@@ -297,8 +340,12 @@ def to_json(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """One line of JSON for a protocol dataclass."""
-    return json.dumps(to_json(value), separators=(",", ":"))
+    """One line of JSON for a protocol dataclass.
+
+    Raises:
+        ValueError: a number in it is none (NaN, infinite).
+    """
+    return json.dumps(to_json(value), separators=(",", ":"), allow_nan=False)
 
 
 def fitting(report: Any, limit_bytes: int) -> str:

@@ -1,10 +1,11 @@
 """The union of all committed units, checked against the plan."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalfleet_worker.plan.identities import Identities
-from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.protocol import EvaluationFailure, FailureReason, RunError
 from evalfleet_worker.requests import Answer, Unit
 from evalfleet_worker.store.plan_file import Plan
 from evalfleet_worker.store.pool import pooled
@@ -20,12 +21,14 @@ class Merged:
         metadata: of every merged part.
         missing: units neither committed nor failed.
         failed: units that failed for good, with the reason in words.
+        damaged: rows whose answer is no number, with what it is.
     """
 
     answers: dict[int, Answer] = field(default_factory=dict)
     metadata: list[Mapping[str, str]] = field(default_factory=list)
     missing: list[Unit] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    damaged: dict[int, str] = field(default_factory=dict)
 
 
 def merge_units(store: RunStore, plan: Plan) -> Merged:
@@ -40,6 +43,7 @@ def merge_units(store: RunStore, plan: Plan) -> Merged:
         if part is not None:
             answers, metadata = part
             _check_rows(unit, answers)
+            merged.damaged.update((answer.row, words) for answer in answers if (words := no_number(answer)))
             merged.answers.update((answer.row, answer) for answer in answers)
             merged.metadata.append(metadata)
         elif unit.index in failures:
@@ -49,8 +53,22 @@ def merge_units(store: RunStore, plan: Plan) -> Merged:
     return merged
 
 
+def no_number(answer: Answer) -> str | None:
+    """What of an answer is no number, in words."""
+    if answer.log_probability is not None and not math.isfinite(answer.log_probability):
+        return f"its log-probability is {answer.log_probability}"
+    if answer.vector is not None and not all(map(math.isfinite, answer.vector)):
+        return "its embedding holds numbers that are none"
+    return None
+
+
+def rows_of(unit: Unit) -> range:
+    """The plan's rows that a unit answers."""
+    return range(unit.first_row, unit.first_row + unit.row_count)
+
+
 def _check_rows(unit: Unit, answers: Sequence[Answer]) -> None:
-    expected = range(unit.first_row, unit.first_row + unit.row_count)
+    expected = rows_of(unit)
     if [answer.row for answer in answers] != list(expected):
         raise RunError(
             FailureReason.STORE_CORRUPT,
@@ -60,15 +78,28 @@ def _check_rows(unit: Unit, answers: Sequence[Answer]) -> None:
 
 def failed_evaluations(
     names: Sequence[str], identities: Identities, merged: Merged, plan: Plan
-) -> dict[str, list[int]]:
-    """For every evaluation that lacks rows: the units that failed."""
-    failed_rows = {
-        row: unit.index
-        for unit in plan.units
-        if unit.index in merged.failed
-        for row in range(unit.first_row, unit.first_row + unit.row_count)
-    }
-    concerned = {
-        name: sorted({failed_rows[row] for row in identities.rows_of(name) & failed_rows.keys()}) for name in names
-    }
-    return {name: units for name, units in concerned.items() if units}
+) -> dict[str, EvaluationFailure]:
+    """Every evaluation that lacks answers or has answers that are no number, with the reason."""
+    unit_of = {row: unit.index for unit in plan.units if unit.index in merged.failed for row in rows_of(unit)}
+    failed = {}
+    for name in names:
+        rows = identities.rows_of(name)
+        units, damaged = sorted({unit_of[row] for row in rows & unit_of.keys()}), sorted(rows & merged.damaged.keys())
+        if units:
+            failed[name] = EvaluationFailure(name, str(FailureReason.SAMPLES_FAILED), _units_words(name, units, merged))
+        elif damaged:
+            failed[name] = EvaluationFailure(name, str(FailureReason.NOT_FINITE), _damage_words(name, damaged, merged))
+    return failed
+
+
+def _units_words(name: str, units: Sequence[int], merged: Merged) -> str:
+    reasons = sorted({merged.failed[unit] for unit in units})
+    numbers = ", ".join(map(str, units[:8])) + (" ..." if len(units) > 8 else "")
+    return f"{name}: no score is published, unit {numbers} failed for good: {'; '.join(reasons)}"
+
+
+def _damage_words(name: str, rows: Sequence[int], merged: Merged) -> str:
+    return (
+        f"{name}: no score is published, {len(rows)} of its answers are no numbers: of row {rows[0]}, "
+        f"{merged.damaged[rows[0]]}; check the model's weights and its dtype"
+    )

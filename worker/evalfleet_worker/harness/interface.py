@@ -53,12 +53,14 @@ class HarnessResult:
         rows: one mapping per sample and filter, JSON values only, in document order.
         samples: documents counted.
         official: the harness's own results file, where it has one.
+        warnings: what a person should know about the numbers, in words.
     """
 
     results: Sequence[Result]
     rows: Sequence[Mapping[str, Any]]
     samples: int
     official: Mapping[str, Any] | None = None
+    warnings: Sequence[str] = ()
 
 
 Call = tuple[RequestType, int]

@@ -15,6 +15,7 @@ from evalfleet_worker.harness.interface import UNPLACED, HarnessContext, Harness
 from evalfleet_worker.protocol import EvaluationSpec, FailureReason, PythonSpec, Result, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request, RequestType
 from evalfleet_worker.stats.aggregate import Aggregation, interval_of
+from evalfleet_worker.strict_json import strict_dumps
 
 EXAMPLES = "examples.jsonl"
 
@@ -61,7 +62,7 @@ class PythonHarness:
         metrics = sorted({metric for score in scores for metric in score})
         results = [_result(evaluation.name, metric, [s[metric] for s in scores if metric in s]) for metric in metrics]
         rows = [
-            {"example": index, "input": example, "metrics": json.dumps(score, sort_keys=True)}
+            {"example": index, "input": example, "metrics": strict_dumps(score)}
             for index, (example, score) in enumerate(zip(examples, scores, strict=True))
         ]
         return HarnessResult(results, rows, len(rows))

@@ -55,6 +55,7 @@ class Worker:
     _ended: threading.Event = field(default_factory=threading.Event)
     _last_step: Wait | Done = field(default_factory=Done)
     _stopped_at: float | None = None
+    _fingerprint: str = ""
     _failed_in: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> ExitCode:
@@ -120,6 +121,7 @@ class Worker:
             match reply:
                 case Loaded():
                     self._check_model(reply.fingerprint)
+                    self._fingerprint = reply.fingerprint
                     self.meter.device, self.meter.model_load_seconds = reply.device, reply.seconds
                     log.info("model loaded on %s in %.1f s", reply.device, reply.seconds)
                     return
@@ -195,7 +197,11 @@ class Worker:
         return time.monotonic() - self._stopped_at <= self.grace_seconds
 
     def _commit(self, work: Prepared, reply: Answers) -> None:
-        metadata = {"device": self.meter.device, "modelLoadSeconds": f"{self.meter.model_load_seconds:.3f}"}
+        metadata = {
+            "device": self.meter.device,
+            "modelLoadSeconds": f"{self.meter.model_load_seconds:.3f}",
+            "modelFingerprint": self._fingerprint,
+        }
         commit = self.coordinator.commit
         first = self._patiently(lambda: commit(work.claim, reply.answers, reply.seconds, metadata), may_finish=True)
         self.meter.scored(work.claim.unit, reply.seconds, first)

@@ -62,7 +62,8 @@ def draws_of_numbers(n: int) -> int:
 
 def of_numbers(samples: Sequence[float], statistic: Statistic, progress: Progress) -> Bootstrap:
     """A metric of numbers; `statistic` takes the drawn samples, one draw per column."""
-    numbers, found = np.asarray(samples, dtype=np.float64), []
+    found: list[float] = []
+    numbers = np.asarray(samples, dtype=np.float64)
     draws = draws_of_numbers(len(numbers))
     for chosen in drawn_indices(len(numbers), draws, progress):
         found.extend(statistic(numbers[np.ascontiguousarray(chosen.T)]))
@@ -71,7 +72,8 @@ def of_numbers(samples: Sequence[float], statistic: Statistic, progress: Progres
 
 def of_sums(samples: Sequence[Sequence[float]], score: Callable[[Any], float], progress: Progress) -> Bootstrap:
     """A metric of summed statistics of its samples (BLEU, chrF, TER); `score` takes the sums of one draw."""
-    statistics, found = np.asarray(samples), []
+    found: list[float] = []
+    statistics = np.asarray(samples)
     for chosen in drawn_indices(len(statistics), SUMMED_DRAWS, progress, statistics.shape[1]):
         found.extend(score(sums) for sums in statistics[chosen].sum(axis=1))
     return summary(found)
@@ -120,5 +122,5 @@ def _uniform(seed: int) -> np.random.RandomState:
     """A Mersenne Twister in the state of `random.Random(seed)`: the same uniform numbers, by the million."""
     *key, position = random.Random(seed).getstate()[1]
     state = np.random.RandomState()
-    state.set_state(("MT19937", np.asarray(key, dtype=np.uint32), position))
+    state.set_state(("MT19937", np.asarray(key, dtype=np.uint32), position, 0, 0.0))
     return state

@@ -216,7 +216,7 @@ class RunStore:
             "files": digests,
             "digest": _digest(repr(sorted(digests.items())).encode()),
         }
-        self.objects.create(self.layout.summary, json.dumps(body, indent=2).encode())
+        self.objects.create(self.layout.summary, json.dumps(body, indent=2, allow_nan=False).encode())
         winner = self.read_summary()
         if winner is None:
             raise RunError(FailureReason.STORE_CORRUPT, "summary.json exists but cannot be read")

@@ -79,26 +79,30 @@ def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
 
 
 def _bootstrap(aggregation: Aggregation, samples: Sequence[Any], progress: Progress) -> Bootstrap:
-    from lm_eval.api import metrics
-    from sacrebleu.metrics import BLEU, CHRF, TER
-
-    numeric = {metrics.perplexity: _perplexity, metrics.nanmean: _nanmean, metrics.median: _median}
-    counted = {metrics.f1_score: _f1, metrics.matthews_corrcoef: _matthews}
-    corpus = {
-        metrics.bleu: BLEU,
-        metrics.chrf: CHRF,
-        metrics.chrfpp: partial(CHRF, word_order=2),
-        metrics.ter: TER,
-    }
+    numeric, counted, corpus = _tables()
     if aggregation in numeric:
         return of_numbers(samples, numeric[aggregation], progress)
     if aggregation in corpus:
         return _corpus(corpus[aggregation](), samples, progress)
-    kinds = Counter(map(tuple, samples)) if aggregation in counted else Counter()
-    if kinds and len(kinds) <= KINDS_AT_MOST and (aggregation is not metrics.f1_score or _are_binary(kinds)):
-        statistic = counted[aggregation](list(kinds))
-        return of_counts(list(kinds.values()), statistic)
+    if aggregation in counted:
+        kinds, statistic = Counter(map(tuple, samples)), counted[aggregation]
+        if len(kinds) <= KINDS_AT_MOST and (statistic is not _f1 or _are_binary(kinds)):
+            return of_counts(list(kinds.values()), statistic(list(kinds)))
     return of_samples(samples, aggregation, progress)
+
+
+def _tables() -> tuple[dict[Aggregation, Any], dict[Aggregation, Any], dict[Aggregation, Any]]:
+    """lm-eval's aggregations of numbers, of counts of (gold, prediction), and of summed statistics of texts."""
+    from lm_eval.api import metrics
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
+
+    numeric = {metrics.perplexity: _perplexity, metrics.nanmean: _nanmean, metrics.median: _median}
+    counted = {metrics.f1_score: _f1, metrics.matthews_corrcoef: _matthews}
+    plus_plus = partial(CHRF, word_order=2)
+    corpus = {metrics.bleu: BLEU, metrics.chrf: CHRF, metrics.chrfpp: plus_plus, metrics.ter: TER}
+    return numeric, counted, corpus
 
 
 def _perplexity(drawn: Values) -> list[float]:

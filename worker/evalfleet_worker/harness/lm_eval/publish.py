@@ -1,6 +1,5 @@
 """From lm-eval's results to published numbers: every metric with n and an interval, every sample as a row."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,9 +12,13 @@ from evalfleet_worker.protocol import Result
 from evalfleet_worker.stats.aggregate import NO_FORMULA, Aggregation, interval_of
 from evalfleet_worker.stats.bootstrap import Bootstrap
 from evalfleet_worker.stats.intervals import CONSTANT, Interval, normal_quantile
+from evalfleet_worker.strict_json import strict_dumps
 
 CLUSTER_KEY = "cluster"
 """`metadata.cluster` of a task names the document field that marks samples of one source."""
+
+ENOUGH_DOCUMENTS = 10
+"""From here on the same choice everywhere is no chance."""
 
 ROW_KEYS = ("doc_id", "filter", "doc_hash", "prompt_hash", "target_hash")
 JSON_KEYS = ("doc", "target", "arguments", "resps", "filtered_resps")
@@ -35,7 +38,35 @@ def published(
     rows = [_row(name, sample) for name in loaded.tasks for sample in samples[name]]
     counted = sum(len({sample["doc_id"] for sample in samples[name]}) for name in loaded.tasks)
     content = {key: value for key, value in official.items() if key != "samples"}
-    return HarnessResult(results, rows, counted, plain(content))
+    return HarnessResult(results, rows, counted, plain(content), _one_choice_everywhere(loaded, samples))
+
+
+def _one_choice_everywhere(loaded: LoadedTasks, samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
+    """A warning for every multiple-choice task in which the model gives all documents the same choice."""
+    found = ((name, _choices(samples[name])) for name, task in loaded.tasks.items() if _is_multiple_choice(task))
+    return tuple(
+        f"{name}: the model gives the same choice (number {choices[0]}) for all {len(choices)} documents"
+        for name, choices in found
+        if len(choices) >= ENOUGH_DOCUMENTS and len(set(choices)) == 1
+    )
+
+
+def _is_multiple_choice(task: Any) -> bool:
+    return getattr(task, "OUTPUT_TYPE", None) == "multiple_choice"
+
+
+def _choices(samples: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The most probable choice of every document with several, by the first filter."""
+    first = samples[0]["filter"] if samples else ""
+    answers = (_conditional(sample) for sample in samples if sample["filter"] == first)
+    return [values.index(max(values)) for values in answers if len(values) > 1]
+
+
+def _conditional(sample: Mapping[str, Any]) -> list[float]:
+    """Log-probabilities of the choices; those without context, which mutual information adds, left out."""
+    scored = list(zip(sample["arguments"], sample["filtered_resps"], strict=True))
+    asked = [(arguments, answer) for arguments, answer in scored if arguments[0]] or scored
+    return [answer[0] for _, answer in asked]
 
 
 def _metrics(official: Mapping[str, Any], name: str) -> list[tuple[str, str, float, float | None]]:
@@ -150,7 +181,7 @@ def _row(task: str, sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
+    return strict_dumps(plain(value))
 
 
 def plain(value: Any) -> Any:
