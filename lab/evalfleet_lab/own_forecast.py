@@ -7,11 +7,11 @@ import numpy as np
 
 from evalfleet_lab.traces.demand import arrivals_of_table
 from evalfleet_scaling.forecast.forecaster import Forecaster
-from evalfleet_scaling.forecast.gate import Gate, Terms, self_replay
 from evalfleet_scaling.forecast.ingest import Arrivals, Finding, ingest
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series, lead_time_demand
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.score import Score, sample, score, scored_from
+from evalfleet_scaling.forecast.self_replay import SelfReplay, Terms, self_replay
 from evalfleet_scaling.forecast.workers import DemandForecast
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -39,14 +39,14 @@ class OwnForecast:
         findings: what was wrong with the table.
         forecasts: shape (minutes, horizons, levels).
         judged: one entry per horizon.
-        gate: whether prediction would pay here, with the costs that say so.
+        self_replay: whether prediction would pay here, with the costs that say so.
     """
 
     series: Series
     findings: tuple[Finding, ...]
     forecasts: FloatArray
     judged: tuple[Judged, ...]
-    gate: Gate
+    self_replay: SelfReplay
 
 
 def own_forecast(path: Path, horizons: tuple[int, ...], terms: Terms | None = None) -> OwnForecast:
@@ -75,8 +75,8 @@ def own_forecast(path: Path, horizons: tuple[int, ...], terms: Terms | None = No
     parts = Forecaster(Setup(horizons, LEVELS), series.start_minute).advance(series.values)
     forecasts = np.concatenate([part.mixed for part in parts])
     judged = tuple(_judge(series, forecasts, index, horizon) for index, horizon in enumerate(horizons))
-    gate = self_replay(series, DemandForecast(horizons, LEVELS, forecasts[:, None]), terms)
-    return OwnForecast(series, out.warnings, forecasts, judged, gate)
+    answer = self_replay(series, DemandForecast(horizons, LEVELS, forecasts[:, None]), terms)
+    return OwnForecast(series, out.warnings, forecasts, judged, answer)
 
 
 def _judge(series: Series, forecasts: FloatArray, index: int, horizon: int) -> Judged:

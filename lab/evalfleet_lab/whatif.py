@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evalfleet_lab.bounds.linear import BoundJob, BoundWorld, linear_bound
+from evalfleet_lab.bounds.linear import BoundJob, BoundMarket, linear_bound
 from evalfleet_lab.simulate.replay import replay
 from evalfleet_lab.simulate.scenario import Faults, JobShape, Scenario, region_scenario
 from evalfleet_lab.simulate.trace import SpotTrace
@@ -57,28 +57,28 @@ def _with_price(trace: SpotTrace, price: float) -> SpotTrace:
     return replace(trace, prices=np.full(len(trace.counts), price))
 
 
-def compare(world: Scenario, strategies: Sequence[Strategy], faults: Faults) -> list[dict[str, Any]]:
+def compare(scenario: Scenario, strategies: Sequence[Strategy], faults: Faults) -> list[dict[str, Any]]:
     """One row per strategy, cheapest in time first; the bound of a planner that knows the future last."""
-    bound = float(np.mean([_bound(world, run) for run in range(world.counts.shape[1])]))
-    rows = [_row(world, strategy, faults, bound) for strategy in strategies]
+    bound = float(np.mean([_bound(scenario, run) for run in range(scenario.counts.shape[1])]))
+    rows = [_row(scenario, strategy, faults, bound) for strategy in strategies]
     rows.sort(key=lambda row: (row["missed"], row["cost"]))
-    firm = float((world.work / 3600.0 * world.on_demand_price).mean())
+    on_demand = float((scenario.work / 3600.0 * scenario.on_demand_price).mean())
     least: dict[str, Any] = dict.fromkeys(rows[0])
     least["strategy"] = "bound"
     if np.isfinite(bound):
-        least |= {"cost": round(bound, 2), "costOverOnDemand": round(bound / firm, 3)}
+        least |= {"cost": round(bound, 2), "costOverOnDemand": round(bound / on_demand, 3)}
     return [*rows, least]
 
 
-def _row(world: Scenario, strategy: Strategy, faults: Faults, bound: float) -> dict[str, Any]:
-    outcome = replay(world, strategy, faults)
-    cost, firm = float(outcome.cost.mean()), float(outcome.on_demand_cost.mean())
+def _row(scenario: Scenario, strategy: Strategy, faults: Faults, bound: float) -> dict[str, Any]:
+    outcome = replay(scenario, strategy, faults)
+    cost, on_demand = float(outcome.cost.mean()), float(outcome.on_demand_cost.mean())
     finished = outcome.finish_seconds[np.isfinite(outcome.finish_seconds)]
-    saving = (firm - cost) / (firm - bound) if np.isfinite(bound) and firm > bound else float("nan")
+    saving = (on_demand - cost) / (on_demand - bound) if np.isfinite(bound) and on_demand > bound else float("nan")
     return {
         "strategy": str(strategy.name),
         "cost": round(cost, 2),
-        "costOverOnDemand": round(cost / firm, 3),
+        "costOverOnDemand": round(cost / on_demand, 3),
         "attainedSaving": round(saving, 3) if np.isfinite(saving) else None,
         "missed": int(outcome.missed.sum()),
         "medianFinishHours": round(float(np.median(finished)) / 3600.0, 2) if len(finished) else None,
@@ -86,11 +86,15 @@ def _row(world: Scenario, strategy: Strategy, faults: Faults, bound: float) -> d
     }
 
 
-def _bound(world: Scenario, run: int) -> float:
-    one = BoundWorld(
-        world.counts[:, run], world.spot_price[:, run], world.on_demand_price, world.tick_seconds, world.startup_seconds
+def _bound(scenario: Scenario, run: int) -> float:
+    one = BoundMarket(
+        scenario.counts[:, run],
+        scenario.spot_price[:, run],
+        scenario.on_demand_price,
+        scenario.tick_seconds,
+        scenario.startup_seconds,
     )
-    return linear_bound(one, [BoundJob(float(world.work[run]), world.width, 0, world.deadline_ticks)])
+    return linear_bound(one, [BoundJob(float(scenario.work[run]), scenario.width, 0, scenario.deadline_ticks)])
 
 
 class _Recording:
@@ -98,7 +102,7 @@ class _Recording:
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
-        self.seen: list[tuple[float, int, int, float]] = []
+        self.rows: list[tuple[float, int, int, float]] = []
 
     @property
     def name(self) -> StrategyName:
@@ -109,7 +113,7 @@ class _Recording:
         slots = plan.slot_pool[0]
         spot = int(view.is_spot[slots[slots >= 0]].sum())
         done = 1.0 - float(view.work_left[0] / view.work_total[0])
-        self.seen.append((float(view.elapsed_seconds[0]) / 3600.0, spot, int((slots >= 0).sum()) - spot, done))
+        self.rows.append((float(view.elapsed_seconds[0]) / 3600.0, spot, int((slots >= 0).sum()) - spot, done))
         return plan
 
 
@@ -121,7 +125,7 @@ def check_picture(path: Path) -> None:
         raise ValueError(f"{path}: there is no folder {path.parent}")
 
 
-def draw(world: Scenario, strategy: Strategy, faults: Faults, path: Path) -> None:
+def draw(scenario: Scenario, strategy: Strategy, faults: Faults, path: Path) -> None:
     """Write a picture of the first window: what was offered, what ran, and progress against the deadline."""
     check_picture(path)
     import matplotlib as mpl
@@ -133,21 +137,21 @@ def draw(world: Scenario, strategy: Strategy, faults: Faults, path: Path) -> Non
 
     recording = _Recording(strategy)
     one = replace(
-        world,
-        counts=world.counts[:, :1],
-        steady=world.steady[:, :1],
-        spot_price=world.spot_price[:, :1],
-        work=world.work[:1],
+        scenario,
+        counts=scenario.counts[:, :1],
+        steady=scenario.steady[:, :1],
+        spot_price=scenario.spot_price[:, :1],
+        work=scenario.work[:1],
     )
     replay(one, recording, faults)
-    hours, spot, firm, done = (np.array(column) for column in zip(*recording.seen, strict=True))
-    offered = np.minimum(one.counts[:, 0].sum(axis=1), world.width)
+    hours, spot, on_demand, done = (np.array(column) for column in zip(*recording.rows, strict=True))
+    offered = np.minimum(one.counts[:, 0].sum(axis=1), scenario.width)
     figure, (upper, lower) = plt.subplots(2, 1, sharex=True, figsize=(9, 5), height_ratios=(3, 2))
-    upper.fill_between(np.arange(len(offered)) * world.tick_seconds / 3600, offered, step="post", color="0.9")
-    upper.stackplot(hours, spot, firm, labels=("spot", "on-demand"), colors=("#4c9f70", "#d1603d"), step="post")
+    upper.fill_between(np.arange(len(offered)) * scenario.tick_seconds / 3600, offered, step="post", color="0.9")
+    upper.stackplot(hours, spot, on_demand, labels=("spot", "on-demand"), colors=("#4c9f70", "#d1603d"), step="post")
     upper.set(ylabel="workers (grey: spot offered)", title=f"{strategy.name}, first window")
     upper.legend(loc="upper right")
-    deadline = world.deadline_ticks * world.tick_seconds / 3600
+    deadline = scenario.deadline_ticks * scenario.tick_seconds / 3600
     lower.plot(hours, done, color="#30638e")
     lower.plot([0, deadline], [0, 1], color="0.6", linestyle=":")
     lower.axvline(deadline, color="black", linewidth=1)

@@ -42,7 +42,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class Admissions:
     """Answers to requests, one row each. `earliest` [s from now] is named in a refusal; inf: never feasible."""
 
     admitted: BoolArray
@@ -68,7 +68,7 @@ def shortage(promises: Promises, capacity: Capacity) -> str:
     return "money" if _is_short_of_money(promises, shares.workers, capacity) else ""
 
 
-def admit(committed: Promises, requests: Promises, capacity: Capacity, max_fills: int) -> Verdicts:
+def admit(committed: Promises, requests: Promises, capacity: Capacity, max_fills: int) -> Admissions:
     """Decide `requests` in their order on top of `committed` promises, with about `max_fills` fills at most.
 
     Requests are tested together first and halved only where that fails, so that a feasible batch costs one fill. A
@@ -76,10 +76,10 @@ def admit(committed: Promises, requests: Promises, capacity: Capacity, max_fills
     """
     if len(requests) == 0:
         none = np.zeros(0, dtype=np.bool_)
-        return Verdicts(none, none, np.zeros(0), none)
+        return Admissions(none, none, np.zeros(0), none)
     desk = _Desk(_clipped(committed, capacity), requests, capacity, max_fills)
     desk.decide(np.arange(len(requests)))
-    return desk.verdicts
+    return desk.admissions
 
 
 def earliest_deadline(accepted: Promises, request: Promises, capacity: Capacity) -> float:
@@ -148,7 +148,7 @@ class _Desk:
         self._requests = requests
         self._capacity = capacity
         self._fills_left = max_fills
-        self.verdicts = Verdicts(
+        self.admissions = Admissions(
             admitted=np.zeros(count, dtype=np.bool_),
             decided=np.zeros(count, dtype=np.bool_),
             earliest=np.full(count, inf),
@@ -164,8 +164,8 @@ class _Desk:
         short_of = shortage(together, self._capacity)
         if short_of == "":
             self._accepted = together
-            self.verdicts.admitted[rows] = True
-            self.verdicts.decided[rows] = True
+            self.admissions.admitted[rows] = True
+            self.admissions.decided[rows] = True
         elif len(rows) == 1:
             self._refuse(rows, short_of)
         else:
@@ -176,6 +176,6 @@ class _Desk:
     def _refuse(self, rows: IntArray, short_of: str) -> None:
         self._fills_left -= 8  # about what the search below costs
         request = self._requests.take(rows)
-        self.verdicts.decided[rows] = True
-        self.verdicts.short_of_money[rows] = short_of == "money"
-        self.verdicts.earliest[rows] = earliest_deadline(self._accepted, request, self._capacity)
+        self.admissions.decided[rows] = True
+        self.admissions.short_of_money[rows] = short_of == "money"
+        self.admissions.earliest[rows] = earliest_deadline(self._accepted, request, self._capacity)

@@ -17,11 +17,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class FleetMemory:
-    """Since when jobs have had too many or too few workers, removals, refusals, spot seen; times as in snapshots."""
+    """Since when jobs have had too many or too few workers, removals, refusals, most spot; times as in snapshots."""
 
     critical: frozenset[str] = frozenset()
     surplus_since: Mapping[str, float] = field(default_factory=dict)
     shortage_since: Mapping[str, float] = field(default_factory=dict)
     removals_seconds: tuple[float, ...] = ()  # voluntary ones of the last minute
     refused: Mapping[str, Refusal] = field(default_factory=dict)
-    spot_seen: Mapping[str, int] = field(default_factory=dict)  # most spot workers a job could have had at one moment
+    most_spot: Mapping[str, int] = field(default_factory=dict)  # most spot workers a job could have had at one moment

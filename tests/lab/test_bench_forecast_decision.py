@@ -17,18 +17,18 @@ from evalfleet_lab.bench.forecast_decision import (
     Row,
     Size,
     all_rows,
-    gate_row,
     groups,
     online_rows,
+    self_replay_row,
     tuned_rows,
 )
 from evalfleet_lab.bench.forecast_parts import Bench, Store, conditions
 from evalfleet_lab.synthetic.demand import stationary
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
-from evalfleet_scaling.forecast.gate import Gate, GateDecision
 from evalfleet_scaling.forecast.grid import replay_grid
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, FloatArray, Series
-from evalfleet_scaling.forecast.policy import Lanes, Observation, Setting, lanes_of
+from evalfleet_scaling.forecast.policy import Observation, Scenarios, Setting, scenarios_of
+from evalfleet_scaling.forecast.self_replay import SelfReplay, SelfReplayDecision
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive, vetoing
 
 WANTED = {
@@ -46,8 +46,8 @@ WANTED = {
 
 
 class Two:
-    def __init__(self, lanes: Lanes) -> None:
-        self.count = len(lanes)
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.count = len(scenarios)
 
     def wanted(self, _: Observation) -> FloatArray:
         return np.full(self.count, 2.0)
@@ -57,9 +57,9 @@ def test_figures_of_a_replay_that_fits_on_paper() -> None:
     # Two workers from minute 2 on; minute 6 brings 720 GPU-seconds = 6 minutes of both, the rest nothing.
     demand = np.zeros(20)
     demand[6] = 720.0
-    lanes = lanes_of([Series(demand)], [1], 2, [Setting(1.0, 1.0, 0.0)])
-    path = empty_path(lanes)
-    found = judge(Replay(Two, lanes, 5).advance(path=path), path, [0], 1, 2)
+    scenarios = scenarios_of([Series(demand)], [1], 2, [Setting(1.0, 1.0, 0.0)])
+    path = empty_path(scenarios)
+    found = judge(Replay(Two, scenarios, 5).advance(path=path), path, [0], 1, 2)
     # 120 a minute: served in minutes 6 to 11, waits 0 to 5 minutes; what waits 3 or more is late.
     assert found.late_percent == pytest.approx(50.0)
     assert found.p99_wait_seconds == 300.0
@@ -117,8 +117,8 @@ def test_the_page_names_the_cheapest_that_met_the_target_and_marks_late_work(row
     one = next(row for row in rows if row.get("policy") == "reactive" and row["leadTimeSeconds"] == 900)
     late = {**one, "policy": "knative", "gpuSecondsOverWork": 1.001, "latePercent": 9.0}
     dear = {**one, "policy": "hpa-keda", "gpuSecondsOverWork": 2.5, "latePercent": 0.5}
-    off = Gate(GateDecision.OFF, "LeadTimeWithinTolerance", "No", 1.1, None, 2.0)
-    page = page_of([*rows, late, dear, gate_row("steady", 2, off)])
+    off = SelfReplay(SelfReplayDecision.OFF, "LeadTimeWithinTolerance", "No", 1.1, None, 2.0)
+    page = page_of([*rows, late, dear, self_replay_row("steady", 2, off)])
     line = next(line for line in page.splitlines() if line.startswith("| steady | 15 min | 1 %"))
     assert "hpa-keda 2.500" in line
     assert "knative" not in line

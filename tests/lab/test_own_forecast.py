@@ -85,7 +85,7 @@ def test_regular_days_are_told_apart_from_silence(tmp_path: Path) -> None:
     busy = np.flatnonzero(series.values)
     file.write_text("time,gpu_seconds\n" + "".join(f"{60 * minute},{series.values[minute]}\n" for minute in busy))
     own = own_forecast(file, (15,))
-    assert own.gate.proactive_cost is not None
+    assert own.self_replay.proactive_cost is not None
     assert own.judged[0].scores[0.9].coverage == pytest.approx(0.9, abs=0.06)
     plot(own, tmp_path / "days.png")
     assert (tmp_path / "days.png").read_bytes().startswith(b"\x89PNG")

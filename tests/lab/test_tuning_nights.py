@@ -1,13 +1,13 @@
 """The nightly choice between reaction and prediction, replayed."""
 
 import numpy as np
-from demand_worlds import DAY, knowing, waves
+from demand_series import DAY, knowing, waves
 
 from evalfleet_lab.tuning.nights import FIRST_DAYS, Nights, Rivals, better, run_nights, share_predicting
-from evalfleet_scaling.forecast.gate import Terms
 from evalfleet_scaling.forecast.grid import Outcome, replay_grid
 from evalfleet_scaling.forecast.interface import Series
 from evalfleet_scaling.forecast.policy import Setting
+from evalfleet_scaling.forecast.self_replay import Terms
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive
 
 TERMS = Terms(15)
@@ -22,7 +22,7 @@ def test_the_night_chooses_by_the_past_alone_and_follows_what_pays() -> None:
     nights = nights_of(series, knowing(series, 15))
     assert [day[0].predicts for day in nights.choices] == [False] * FIRST_DAYS + [True] * 2
     assert share_predicting(nights, FIRST_DAYS, 0) == 1.0
-    work, late = (part[FIRST_DAYS:].sum() for part in (nights.ledger.work, nights.ledger.late))
+    work, late = (part[FIRST_DAYS:].sum() for part in (nights.totals.work, nights.totals.late))
     assert 100 * late / work <= TERMS.late_percent
     changed = Series(np.concatenate([series.values[: 3 * DAY], 3 * series.values[3 * DAY :]]))
     other = nights_of(changed, knowing(series, 15))

@@ -2,20 +2,20 @@
 
 import numpy as np
 import pytest
-from demand_worlds import noisy, perfect
+from demand_series import noisy, perfect
 
 from evalfleet_lab.tuning.tune import Split, foresight, tune
 from evalfleet_scaling.forecast.grid import replay_grid
 from evalfleet_scaling.forecast.interface import Series
-from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Lanes
+from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Scenarios
 from evalfleet_scaling.forecast.workers import REACTIVE, proactive
 
 
 def test_who_looks_ahead_is_found_out_and_reaction_does_not() -> None:
     series = Series(np.random.default_rng(0).exponential(300, 120))
 
-    def cheating(lanes: Lanes) -> object:
-        return proactive(perfect(lanes.series[0], 15)).factory(lanes)
+    def cheating(scenarios: Scenarios) -> object:
+        return proactive(perfect(scenarios.series[0], 15)).factory(scenarios)
 
     assert not foresight(REACTIVE, series, 15, 60)
     assert foresight(Candidate("cheating", cheating), series, 15, 60)  # type: ignore[arg-type]

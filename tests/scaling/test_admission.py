@@ -80,9 +80,9 @@ def test_money_due_before_the_deadline_must_be_there() -> None:
 
 
 def test_a_refused_request_leaves_room_for_the_next() -> None:
-    verdicts = admit(promises((8, 8, 2)), promises((9, 8, 1), (4, 8, 2)), Capacity(8), max_fills=100)
-    assert verdicts.admitted.tolist() == [False, True]
-    assert verdicts.decided.all()
+    admissions = admit(promises((8, 8, 2)), promises((9, 8, 1), (4, 8, 2)), Capacity(8), max_fills=100)
+    assert admissions.admitted.tolist() == [False, True]
+    assert admissions.decided.all()
 
 
 def test_a_committed_job_that_cannot_make_it_does_not_block_others_for_ever() -> None:
@@ -92,9 +92,9 @@ def test_a_committed_job_that_cannot_make_it_does_not_block_others_for_ever() ->
 
 def test_too_many_requests_at_once_are_left_for_the_next_time() -> None:
     requests = promises(*[(9, 8, 1)] * 64)
-    verdicts = admit(NONE, requests, Capacity(8), max_fills=20)
-    assert not verdicts.admitted.any()
-    assert 0 < verdicts.decided.sum() < 64
+    admissions = admit(NONE, requests, Capacity(8), max_fills=20)
+    assert not admissions.admitted.any()
+    assert 0 < admissions.decided.sum() < 64
 
 
 ROWS = st.lists(st.tuples(st.floats(0, 50), st.integers(1, 16), st.floats(0.1, 30)), max_size=8)
@@ -147,18 +147,18 @@ def test_a_refused_jobs_named_earliest_deadline_is_accepted(
     accepted = admit(NONE, promises(*rows, start_cost=300), Capacity(quota), max_fills=10_000)
     committed = promises(*rows, start_cost=300).take(np.flatnonzero(accepted.admitted))
     capacity = Capacity(quota, 1 / HOUR, left_this_day=200.0, per_day=300.0)
-    verdict = admit(committed, promises(asked, start_cost=300), capacity, max_fills=10_000)
-    if verdict.admitted[0] or verdict.earliest[0] == inf:
+    admissions = admit(committed, promises(asked, start_cost=300), capacity, max_fills=10_000)
+    if admissions.admitted[0] or admissions.earliest[0] == inf:
         return
-    again = promises((asked[0], asked[1], verdict.earliest[0] / HOUR), start_cost=300)
+    again = promises((asked[0], asked[1], admissions.earliest[0] / HOUR), start_cost=300)
     assert admit(committed, again, capacity, max_fills=10_000).admitted[0]
 
 
 @given(ROWS, st.integers(1, 40))
 def test_what_is_admitted_together_is_feasible_together(rows: list[tuple[float, float, float]], quota: int) -> None:
     table = promises(*rows, start_cost=120)
-    verdicts = admit(NONE, table, Capacity(quota), max_fills=10_000)
-    assert is_feasible(table.take(np.flatnonzero(verdicts.admitted)), Capacity(quota))
+    admissions = admit(NONE, table, Capacity(quota), max_fills=10_000)
+    assert is_feasible(table.take(np.flatnonzero(admissions.admitted)), Capacity(quota))
 
 
 @given(ROWS, st.integers(1, 40))

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from capacity_worlds import FIRM, HOUR, SPOT, view
+from capacity_scenarios import HOUR, ON_DEMAND, SPOT, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ ALL = list(STRATEGIES.values())
 
 @st.composite
 def views(draw):
-    """Arbitrary states of up to four jobs on two spot pools and two firm pools."""
+    """Arbitrary states of up to four jobs on two spot pools and two on-demand pools."""
     jobs, width, pools = draw(st.integers(1, 4)), draw(st.integers(1, 6)), 4
     seconds = st.floats(0, 200 * HOUR)
     column = lambda element: np.array([draw(element) for _ in range(jobs)], dtype=float)  # noqa: E731
@@ -47,7 +47,7 @@ def views(draw):
         fallback_launches=launches,
         fallback_failures=np.floor(launches * draw(st.floats(0, 1))),
         was_critical=np.array([draw(st.booleans()) for _ in range(jobs)]),
-        spot_seen=np.array([draw(st.integers(0, 8)) for _ in range(jobs)]),
+        most_spot=np.array([draw(st.integers(0, 8)) for _ in range(jobs)]),
     )
 
 
@@ -92,26 +92,26 @@ def planned(name, **state):
 @pytest.mark.parametrize(
     ("name", "state", "expected"),
     [
-        (StrategyName.ON_DEMAND_ONLY, {}, [FIRM] * 4),
-        (StrategyName.ON_DEMAND_ONLY, {"slots": [SPOT] * 4}, [FIRM] * 4),
+        (StrategyName.ON_DEMAND_ONLY, {}, [ON_DEMAND] * 4),
+        (StrategyName.ON_DEMAND_ONLY, {"slots": [SPOT] * 4}, [ON_DEMAND] * 4),
         (StrategyName.SPOT_ONLY, {"offered": 2}, [SPOT, SPOT, EMPTY, EMPTY]),
         (StrategyName.SPOT_ONLY, {"offered": 0, "left": 1.0}, [EMPTY] * 4),
         (StrategyName.GREEDY, {"offered": 0}, [EMPTY] * 4),
-        (StrategyName.GREEDY, {"offered": 0, "left": 2.2 * HOUR}, [FIRM] * 4),
-        (StrategyName.GREEDY, {"slots": [FIRM] * 4, "offered": 4}, [SPOT] * 4),
-        (StrategyName.STATIC_MIX, {"offered": 4}, [FIRM, FIRM, SPOT, SPOT]),
-        (StrategyName.STATIC_MIX, {"offered": 0}, [FIRM, FIRM, EMPTY, EMPTY]),
+        (StrategyName.GREEDY, {"offered": 0, "left": 2.2 * HOUR}, [ON_DEMAND] * 4),
+        (StrategyName.GREEDY, {"slots": [ON_DEMAND] * 4, "offered": 4}, [SPOT] * 4),
+        (StrategyName.STATIC_MIX, {"offered": 4}, [ON_DEMAND, ON_DEMAND, SPOT, SPOT]),
+        (StrategyName.STATIC_MIX, {"offered": 0}, [ON_DEMAND, ON_DEMAND, EMPTY, EMPTY]),
         (StrategyName.SPOT_HEDGE, {"offered": 4, "left": 4 * HOUR}, [SPOT] * 4),
-        (StrategyName.UNIFORM_PROGRESS, {"offered": 0, "elapsed": HOUR, "total": 8 * HOUR}, [FIRM] * 4),
+        (StrategyName.UNIFORM_PROGRESS, {"offered": 0, "elapsed": HOUR, "total": 8 * HOUR}, [ON_DEMAND] * 4),
         (StrategyName.UNIFORM_PROGRESS, {"offered": 0, "elapsed": HOUR, "total": 16 * HOUR}, [EMPTY] * 4),
         (StrategyName.UTILITY, {"offered": 4, "spot_price": 0.5}, [SPOT] * 4),
         (StrategyName.ELASTIC_AUTO, {"offered": 4}, [SPOT] * 4),
         (StrategyName.ELASTIC_AUTO, {"offered": 0, "left": 40 * HOUR, "elapsed": 1.0}, [EMPTY] * 4),
-        (StrategyName.ELASTIC_AUTO, {"offered": 4, "left": 2.2 * HOUR}, [FIRM] * 4),
-        (StrategyName.ELASTIC_AUTO, {"slots": [FIRM] * 4, "offered": 4, "left": 20 * HOUR}, [SPOT] * 4),
+        (StrategyName.ELASTIC_AUTO, {"offered": 4, "left": 2.2 * HOUR}, [ON_DEMAND] * 4),
+        (StrategyName.ELASTIC_AUTO, {"slots": [ON_DEMAND] * 4, "offered": 4, "left": 20 * HOUR}, [SPOT] * 4),
         (StrategyName.ELASTIC_RULE, {"offered": 4}, [SPOT] * 4),
-        (StrategyName.ELASTIC_RULE, {"offered": 0, "left": 2.2 * HOUR}, [FIRM] * 4),
-        (StrategyName.TIME_SLICED, {"offered": 0, "left": 2.6 * HOUR}, [FIRM] * 4),
+        (StrategyName.ELASTIC_RULE, {"offered": 0, "left": 2.2 * HOUR}, [ON_DEMAND] * 4),
+        (StrategyName.TIME_SLICED, {"offered": 0, "left": 2.6 * HOUR}, [ON_DEMAND] * 4),
     ],
 )
 def test_a_known_state_has_a_known_plan(name, state, expected):
@@ -123,7 +123,7 @@ def test_a_known_state_has_a_known_plan(name, state, expected):
     [
         {"lifetime": 700.0},  # lives too short to pay for its start-up
         {"spot_price": 3.5},  # dearer than on-demand
-        {"slots": [FIRM] * 4, "steady": 0},  # offered only since a moment ago: no reason to leave on-demand
+        {"slots": [ON_DEMAND] * 4, "steady": 0},  # offered only since a moment ago: no reason to leave on-demand
     ],
 )
 def test_the_default_does_not_take_spot_that_does_not_pay(state):
@@ -132,18 +132,18 @@ def test_the_default_does_not_take_spot_that_does_not_pay(state):
 
 
 def test_uniform_progress_leaves_on_demand_only_when_far_enough_ahead():
-    ahead = {"slots": [FIRM] * 4, "elapsed": 5 * HOUR, "left": 5 * HOUR, "total": 16 * HOUR}
+    ahead = {"slots": [ON_DEMAND] * 4, "elapsed": 5 * HOUR, "left": 5 * HOUR, "total": 16 * HOUR}
     barely = view(**ahead, work=7.9 * HOUR)
     well = view(**ahead, work=7 * HOUR)
-    assert UniformProgress().decide(barely).slot_pool[0].tolist() == [FIRM] * 4
+    assert UniformProgress().decide(barely).slot_pool[0].tolist() == [ON_DEMAND] * 4
     assert UniformProgress().decide(well).slot_pool[0].tolist() == [SPOT] * 4
     assert UniformProgress(hysteresis_startups=0).decide(barely).slot_pool[0].tolist() == [SPOT] * 4
 
 
-def test_firm_starts_beyond_the_quota_spill_to_the_next_firm_pool():
-    state = view(offered=0, firm_offered=1)
-    plan = CapacityPlan(np.full((1, 4), FIRM), np.array([True]), np.array([0.0]))
-    assert within_offers(state, plan).slot_pool[0].tolist() == [FIRM, EMPTY, EMPTY, EMPTY]
+def test_on_demand_starts_beyond_the_quota_spill_to_the_next_on_demand_pool():
+    state = view(offered=0, on_demand_offered=1)
+    plan = CapacityPlan(np.full((1, 4), ON_DEMAND), np.array([True]), np.array([0.0]))
+    assert within_offers(state, plan).slot_pool[0].tolist() == [ON_DEMAND, EMPTY, EMPTY, EMPTY]
 
 
 def test_every_strategy_name_has_a_strategy():

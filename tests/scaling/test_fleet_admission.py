@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from fleet_worlds import HOUR, ON_DEMAND, count, fleet, job, worker
+from fleet_snapshots import HOUR, ON_DEMAND, count, fleet, job, worker
 
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.model import Budget, OnConflict, OnInfeasible

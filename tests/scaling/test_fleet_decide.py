@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from fleet_worlds import HOUR, ON_DEMAND, SPOT, count, fleet, job
+from fleet_snapshots import HOUR, ON_DEMAND, SPOT, count, fleet, job
 
 from evalfleet_scaling.errors import ClockWentBackwardsError, EmptyPoolsError, InvalidJobError, InvalidPoolError
 from evalfleet_scaling.fleet import decide_fleet

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from fleet_worlds import HOUR, ON_DEMAND, SPOT, count, fleet, job, worker
+from fleet_snapshots import HOUR, ON_DEMAND, SPOT, count, fleet, job, worker
 
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.model import Budget, Limits, OnConflict

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from fleet_worlds import HOUR, ON_DEMAND, SPOT, SPOT_B, count, fleet, job
+from fleet_snapshots import HOUR, ON_DEMAND, SPOT, SPOT_B, count, fleet, job
 
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.model import PoolObservation

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from fleet_worlds import snapshots
+from fleet_snapshots import snapshots
 from hypothesis import HealthCheck, given, settings
 
 from evalfleet_scaling.fleet import decide_fleet

@@ -1,6 +1,6 @@
 """Sharing in the fleet decision: spot by need and fairly, waits that end in time, workers kept and given up."""
 
-from fleet_worlds import HOUR, ON_DEMAND, SPOT, count, fleet, job, worker
+from fleet_snapshots import HOUR, ON_DEMAND, SPOT, count, fleet, job, worker
 
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.model import PoolObservation, StrategyName
@@ -80,8 +80,8 @@ def test_the_share_that_a_promise_needs_comes_before_the_surplus_of_another() ->
 
 def test_the_most_spot_a_job_could_have_had_is_remembered_up_to_its_width() -> None:
     first = decide_fleet(fleet(job(), spot=3))
-    assert first.memory.spot_seen == {"a": 3}
+    assert first.memory.most_spot == {"a": 3}
     none = decide_fleet(fleet(job(), spot=0, memory=first.memory))
-    assert none.memory.spot_seen == {"a": 3}
+    assert none.memory.most_spot == {"a": 3}
     more = decide_fleet(fleet(job(), spot=16, workers=(worker("a", 0),), memory=none.memory))
-    assert more.memory.spot_seen == {"a": 4}
+    assert more.memory.most_spot == {"a": 4}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from demand_worlds import noisy, perfect
+from demand_series import noisy, perfect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from evalfleet_scaling.forecast.decision import (
 )
 from evalfleet_scaling.forecast.grid import replay_grid
 from evalfleet_scaling.forecast.interface import FloatArray, Series
-from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Observation, Setting, lanes_of
+from evalfleet_scaling.forecast.policy import Candidate, InvalidPolicyError, Observation, Setting, scenarios_of
 from evalfleet_scaling.forecast.workers import (
     REACTIVE,
     DemandForecast,
@@ -151,9 +151,9 @@ def test_a_policy_with_a_smaller_grid_is_refused() -> None:
 
 
 def test_forecasts_that_do_not_fit_are_refused() -> None:
-    lanes = lanes_of([noisy(2, 0)], [15], 10, [Setting(0.9, 10.0, 0.0)])
+    scenarios = scenarios_of([noisy(2, 0)], [15], 10, [Setting(0.9, 10.0, 0.0)])
     with pytest.raises(InvalidForecastError, match="missing"):
-        vetoing(DemandForecast((5,), (0.5,), np.zeros((120, 1, 1, 1)))).factory(lanes)
+        vetoing(DemandForecast((5,), (0.5,), np.zeros((120, 1, 1, 1)))).factory(scenarios)
     with pytest.raises(InvalidForecastError, match="last axes"):
         DemandForecast((5,), (0.5, 0.9), np.zeros((120, 1, 1, 1)))
     with pytest.raises(InvalidForecastError, match="ascend"):
@@ -163,8 +163,8 @@ def test_forecasts_that_do_not_fit_are_refused() -> None:
 def test_the_level_between_two_quantiles_is_interpolated() -> None:
     series = Series(np.zeros(3))
     table = np.broadcast_to(np.array([0.0, 9_000.0]), (3, 1, 1, 2))
-    lanes = lanes_of([series], [15], 0, [Setting(level, 15.0, 0.0) for level in (0.5, 0.7, 0.9, 0.99)])
-    policy = proactive(DemandForecast((15,), (0.5, 0.9), table)).factory(lanes)
+    scenarios = scenarios_of([series], [15], 0, [Setting(level, 15.0, 0.0) for level in (0.5, 0.7, 0.9, 0.99)])
+    policy = proactive(DemandForecast((15,), (0.5, 0.9), table)).factory(scenarios)
     nothing = np.zeros(4)
     backlog = np.full(4, 1e6)
     seen = Observation(0, nothing, backlog, nothing + 1e4, nothing, nothing)
@@ -177,8 +177,8 @@ def test_the_level_between_two_quantiles_is_interpolated() -> None:
 def test_a_safety_above_one_goes_beyond_the_highest_level_in_steps_of_its_distance_from_the_median() -> None:
     series = Series(np.zeros(3))
     table = np.broadcast_to(np.array([9_000.0, 9_900.0, 10_800.0]), (3, 1, 1, 3))
-    lanes = lanes_of([series], [15], 10, [Setting(safety, 15.0, 0.0) for safety in (0.5, 0.9, 0.99, 1.3, 2.0)])
-    policy = proactive(DemandForecast((15,), (0.5, 0.9, 0.99), table)).factory(lanes)
+    scenarios = scenarios_of([series], [15], 10, [Setting(safety, 15.0, 0.0) for safety in (0.5, 0.9, 0.99, 1.3, 2.0)])
+    policy = proactive(DemandForecast((15,), (0.5, 0.9, 0.99), table)).factory(scenarios)
     nothing = np.zeros(5)
     # Ten workers serve the median and clear 6,000 within the tolerance; the rest of the quantile is cleared in 15 min.
     quantile = 9_000.0 + np.array([0.0, 900.0, 1_800.0, 1.3 * 1_800.0, 2.0 * 1_800.0])

@@ -17,22 +17,22 @@ from evalfleet_scaling.forecast.fluid_queue import (
 from evalfleet_scaling.forecast.interface import FloatArray, Series
 from evalfleet_scaling.forecast.policy import (
     InvalidPolicyError,
-    Lanes,
     Observation,
     PolicyFactory,
+    Scenarios,
     Setting,
-    lanes_of,
+    scenarios_of,
 )
 
 ONE = Setting(1.0, 10.0, 0.0)
 
 
 def scripted(plan: FloatArray) -> PolicyFactory:
-    """Wants `plan[minute]` workers in every lane."""
+    """Wants `plan[minute]` workers in every scenario."""
 
     class Scripted:
-        def __init__(self, lanes: Lanes) -> None:
-            self.count = len(lanes)
+        def __init__(self, scenarios: Scenarios) -> None:
+            self.count = len(scenarios)
 
         def wanted(self, seen: Observation) -> FloatArray:
             return np.full(self.count, plan[seen.minute])
@@ -40,8 +40,8 @@ def scripted(plan: FloatArray) -> PolicyFactory:
     return Scripted
 
 
-def lanes(values: FloatArray, lead: int = 2, tolerated: int = 3, setting: Setting = ONE) -> Lanes:
-    return lanes_of([Series(np.asarray(values, dtype=np.float64))], [lead], tolerated, [setting])
+def scenarios(values: FloatArray, lead: int = 2, tolerated: int = 3, setting: Setting = ONE) -> Scenarios:
+    return scenarios_of([Series(np.asarray(values, dtype=np.float64))], [lead], tolerated, [setting])
 
 
 DEMANDS = st.lists(st.one_of(st.floats(0, 1e5), st.just(float("nan"))), min_size=5, max_size=60)
@@ -52,7 +52,7 @@ DEMANDS = st.lists(st.one_of(st.floats(0, 1e5), st.just(float("nan"))), min_size
 def test_what_arrives_is_served_or_waits_and_counts_are_never_negative(
     demand: list[float], plan: list[float], lead: int, keep: float
 ) -> None:
-    world = lanes(np.array(demand), lead, 3, Setting(1.0, 10.0, keep))
+    world = scenarios(np.array(demand), lead, 3, Setting(1.0, 10.0, keep))
     run, path = Replay(scripted(np.array(plan)), world), empty_path(world)
     for minute in range(len(demand)):
         run.advance(minute + 1, path)
@@ -74,10 +74,10 @@ def credit(queue: FluidQueue, lead: int) -> float:
 def test_late_work_is_part_of_the_work_and_agrees_with_the_waits(
     demand: list[float], plan: list[float], tolerated: int
 ) -> None:
-    world = lanes(np.array(demand), 2, tolerated)
+    world = scenarios(np.array(demand), 2, tolerated)
     run, path = Replay(scripted(np.array(plan)), world), empty_path(world)
-    ledger = run.advance(path=path)
-    work, late = float(ledger.work.sum()), float(ledger.late.sum())
+    totals = run.advance(path=path)
+    work, late = float(totals.work.sum()), float(totals.late.sum())
     assert -1e-6 <= late <= work + 1e-6
     known = float(np.nansum(demand[: max(0, len(demand) - tolerated)]))
     assert work == pytest.approx(known, abs=1e-5)
@@ -88,17 +88,17 @@ def test_late_work_is_part_of_the_work_and_agrees_with_the_waits(
 
 
 def test_a_worker_serves_after_its_start_up_and_is_paid_from_the_order_on() -> None:
-    world = lanes(np.array([600.0, 0, 0, 0, 0, 0]), lead=2)
+    world = scenarios(np.array([600.0, 0, 0, 0, 0, 0]), lead=2)
     run, path = Replay(scripted(np.full(6, 1.0)), world), empty_path(world)
-    ledger = run.advance(path=path)
+    totals = run.advance(path=path)
     assert path.running[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
     assert path.starting[:, 0].tolist() == [0, 1, 1, 0, 0, 0]
     assert path.served[:, 0].tolist() == [0, 0, 0, 60, 120, 180]
-    assert ledger.paid.sum() == 60 * 5
+    assert totals.paid.sum() == 60 * 5
 
 
 def test_of_too_many_the_newest_starting_go_first_then_the_running() -> None:
-    queue = FluidQueue(lanes(np.zeros(9), lead=3))
+    queue = FluidQueue(scenarios(np.zeros(9), lead=3))
     for target in (2, 5, 9):
         queue.resize(np.array([float(target)]))
         queue.serve(np.zeros(1))
@@ -123,7 +123,7 @@ def test_an_unobserved_minute_is_neither_work_nor_cost_nor_seen_as_zero() -> Non
     seen: list[float] = []
 
     class Curious:
-        def __init__(self, world: Lanes) -> None:
+        def __init__(self, world: Scenarios) -> None:
             self.world = world
 
         def wanted(self, now: Observation) -> FloatArray:
@@ -131,17 +131,17 @@ def test_an_unobserved_minute_is_neither_work_nor_cost_nor_seen_as_zero() -> Non
             return np.ones(1)
 
     gap = np.array([60.0, np.nan, 60.0, 0.0, 0.0, 0.0])
-    ledger = replay(Curious, lanes(gap, lead=1, tolerated=1))
+    totals = replay(Curious, scenarios(gap, lead=1, tolerated=1))
     assert np.isnan(seen[1])
-    assert ledger.minutes.sum() == 5
-    assert ledger.work.sum() == 120
-    assert ledger.paid.sum() == 60 * 4
+    assert totals.minutes.sum() == 5
+    assert totals.work.sum() == 120
+    assert totals.paid.sum() == 60 * 4
 
 
 @pytest.mark.parametrize("number", [-1.0, float("nan"), float("inf")])
 def test_a_policy_that_wants_nonsense_is_refused(number: float) -> None:
     with pytest.raises(InvalidPolicyError, match="finite number"):
-        replay(scripted(np.full(3, number)), lanes(np.ones(3)))
+        replay(scripted(np.full(3, number)), scenarios(np.ones(3)))
 
 
 @pytest.mark.parametrize(
@@ -153,23 +153,23 @@ def test_a_policy_that_wants_nonsense_is_refused(number: float) -> None:
         ([], 3, [np.ones(3)], "at least one"),
     ],
 )
-def test_lanes_that_make_no_sense_are_refused(
+def test_scenarios_that_make_no_sense_are_refused(
     leads: list[int], tolerated: int, values: list[FloatArray], says: str
 ) -> None:
     with pytest.raises(InvalidPolicyError, match=says):
-        lanes_of([Series(one) for one in values], leads, tolerated, [ONE])
+        scenarios_of([Series(one) for one in values], leads, tolerated, [ONE])
 
 
-def test_lanes_run_side_by_side_as_they_run_alone() -> None:
+def test_scenarios_run_side_by_side_as_they_run_alone() -> None:
     rng = np.random.default_rng(3)
     series = [Series(rng.exponential(300, 80)) for _ in range(2)]
     plan = rng.integers(0, 9, 80).astype(np.float64)
     grid = [Setting(1.0, 10.0, keep) for keep in (0.0, 0.5, 1.0)]
-    together = replay(scripted(plan), lanes_of(series, [2, 7], 3, grid)).paid[0].reshape(2, 2, 3)
+    together = replay(scripted(plan), scenarios_of(series, [2, 7], 3, grid)).paid[0].reshape(2, 2, 3)
     for row, one in enumerate(series):
         for column, lead in enumerate((2, 7)):
             for place, setting in enumerate(grid):
-                alone = replay(scripted(plan), lanes_of([one], [lead], 3, [setting])).paid.sum()
+                alone = replay(scripted(plan), scenarios_of([one], [lead], 3, [setting])).paid.sum()
                 assert alone == pytest.approx(together[row, column, place])
 
 

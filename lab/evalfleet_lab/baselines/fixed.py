@@ -3,7 +3,7 @@
 import numpy as np
 
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series
-from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Candidate, Lanes, Observation
+from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Candidate, Observation, Scenarios
 
 RATIO = 1.52
 SHARES = tuple(0.8 * RATIO**step for step in range(8))
@@ -14,14 +14,14 @@ STEPS = tuple(RATIO ** (step / 5) for step in range(5))
 class Fixed:
     """No memory but the means."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lanes = lanes
-        self.rate = np.stack([mean_rate(series) for series in lanes.series], axis=1)
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.scenarios = scenarios
+        self.rate = np.stack([mean_rate(series) for series in scenarios.series], axis=1)
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        share = self.lanes.tuning.safety * self.lanes.tuning.drain_minutes
-        return np.asarray(share * self.lanes.per_lane(self.rate[seen.minute]) / WORKER_SECONDS)
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        share = self.scenarios.tuning.safety * self.scenarios.tuning.drain_minutes
+        return np.asarray(share * self.scenarios.per_scenario(self.rate[observed.minute]) / WORKER_SECONDS)
 
 
 def mean_rate(series: Series) -> FloatArray:

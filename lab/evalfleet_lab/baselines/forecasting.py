@@ -12,37 +12,37 @@ import numpy as np
 from evalfleet_lab.baselines.rule import LevelRule, Rule
 from evalfleet_scaling.forecast.decision import Situation, proactive_workers
 from evalfleet_scaling.forecast.interface import FloatArray, Series
-from evalfleet_scaling.forecast.policy import LEVELS, Candidate, Lanes, Observation
+from evalfleet_scaling.forecast.policy import LEVELS, Candidate, Observation, Scenarios
 from evalfleet_scaling.forecast.workers import DemandForecast, Proactive, recent_rate
 
 
 class PointProactive:
     """The proactive rule with a point forecast and a safety factor."""
 
-    def __init__(self, lanes: Lanes, told: "Told") -> None:
-        self.lanes = lanes
-        self.rate = recent_rate(lanes.series)
-        self.leads, self.points = told.of(lanes)
-        self.column = np.searchsorted(self.leads, lanes.lead_minutes)
+    def __init__(self, scenarios: Scenarios, told: "Told") -> None:
+        self.scenarios = scenarios
+        self.rate = recent_rate(scenarios.series)
+        self.leads, self.points = told.of(scenarios)
+        self.column = np.searchsorted(self.leads, scenarios.lead_minutes)
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        point = self.points[seen.minute][self.lanes.source, self.column, 0]
-        tuning = self.lanes.tuning
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        point = self.points[observed.minute][self.scenarios.source, self.column, 0]
+        tuning = self.scenarios.tuning
         return proactive_workers(
-            _situation(self.lanes, self.rate, seen), point, tuning.safety * point, tuning.drain_minutes
+            _situation(self.scenarios, self.rate, observed), point, tuning.safety * point, tuning.drain_minutes
         )
 
 
-def _situation(lanes: Lanes, rate: FloatArray, seen: Observation) -> Situation:
+def _situation(scenarios: Scenarios, rate: FloatArray, observed: Observation) -> Situation:
     return Situation(
-        seen.backlog,
-        lanes.per_lane(rate[seen.minute]),
-        seen.running,
-        seen.starting,
-        seen.pending_credit,
-        lanes.lead_minutes.astype(np.float64),
-        lanes.tolerated_minutes,
+        observed.backlog,
+        scenarios.per_scenario(rate[observed.minute]),
+        observed.running,
+        observed.starting,
+        observed.pending_credit,
+        scenarios.lead_minutes.astype(np.float64),
+        scenarios.tolerated_minutes,
     )
 
 
@@ -61,12 +61,12 @@ class Told:
     leads: tuple[int, ...] = ()
     forecasts: FloatArray = field(default_factory=lambda: np.zeros(0))
 
-    def of(self, lanes: Lanes) -> tuple[tuple[int, ...], FloatArray]:
+    def of(self, scenarios: Scenarios) -> tuple[tuple[int, ...], FloatArray]:
         """Lead times, and forecasts of shape (minutes, series, leads, levels)."""
-        leads = tuple(sorted(set(lanes.lead_minutes.tolist())))
-        if self.series is not lanes.series or self.leads != leads:
-            self.forecasts = np.stack([self._one(series, leads) for series in lanes.series], axis=1)
-            self.series, self.leads = lanes.series, leads
+        leads = tuple(sorted(set(scenarios.lead_minutes.tolist())))
+        if self.series is not scenarios.series or self.leads != leads:
+            self.forecasts = np.stack([self._one(series, leads) for series in scenarios.series], axis=1)
+            self.series, self.leads = scenarios.series, leads
         return leads, self.forecasts
 
     def _one(self, series: Series, leads: tuple[int, ...]) -> FloatArray:
@@ -74,9 +74,9 @@ class Told:
         return np.stack([np.maximum.accumulate(one, axis=1) for one in each], axis=1)
 
 
-def _level_policy(lanes: Lanes, told: Told) -> Proactive:
-    leads, quantiles = told.of(lanes)
-    return Proactive(lanes, DemandForecast(leads, LEVELS, quantiles))
+def _level_policy(scenarios: Scenarios, told: Told) -> Proactive:
+    leads, quantiles = told.of(scenarios)
+    return Proactive(scenarios, DemandForecast(leads, LEVELS, quantiles))
 
 
 def candidate(rule: Rule | LevelRule) -> Candidate:
@@ -84,6 +84,6 @@ def candidate(rule: Rule | LevelRule) -> Candidate:
     name = f"proactive-{rule.name}"
     if isinstance(rule, LevelRule):
         levels = Told(rule, LEVELS)
-        return Candidate(name, lambda lanes: _level_policy(lanes, levels), LEVELS)
+        return Candidate(name, lambda scenarios: _level_policy(scenarios, levels), LEVELS)
     points = Told(rule, (0.5,))
-    return Candidate(name, lambda lanes: PointProactive(lanes, points))
+    return Candidate(name, lambda scenarios: PointProactive(scenarios, points))

@@ -13,7 +13,7 @@ import numpy as np
 
 from evalfleet_scaling.forecast.decision import reactive_workers
 from evalfleet_scaling.forecast.interface import FloatArray
-from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Candidate, Lanes, Observation
+from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Candidate, Observation, Scenarios
 from evalfleet_scaling.forecast.workers import recent_rate
 
 TOLERANCE = 0.1
@@ -24,28 +24,28 @@ RATE_MINUTES = 15
 
 
 class Hpa:
-    """Memory: the recommendations of the stabilisation window, shape (minutes, lanes)."""
+    """Memory: the recommendations of the stabilisation window, shape (minutes, scenarios)."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lanes = lanes
-        self.rate = recent_rate(lanes.series, RATE_MINUTES)
-        self.recent = np.zeros((STABILIZATION_MINUTES, len(lanes)))
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.scenarios = scenarios
+        self.rate = recent_rate(scenarios.series, RATE_MINUTES)
+        self.recent = np.zeros((STABILIZATION_MINUTES, len(scenarios)))
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        present = seen.running + seen.starting
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        present = observed.running + observed.starting
         self.recent[1:] = self.recent[:-1]
-        self.recent[0] = np.minimum(self._desired(seen, present), np.maximum(present * GROWTH, present + GROWTH))
+        self.recent[0] = np.minimum(self._desired(observed, present), np.maximum(present * GROWTH, present + GROWTH))
         return np.asarray(np.where(self.recent[0] >= present, self.recent[0], self._held(present)))
 
     def _held(self, present: FloatArray) -> FloatArray:
         return np.asarray(np.minimum(self.recent.max(axis=0), present))
 
-    def _desired(self, seen: Observation, present: FloatArray) -> FloatArray:
-        tuning = self.lanes.tuning
-        nothing = np.zeros_like(seen.backlog)
-        by_queue = reactive_workers(seen.backlog, nothing, tuning.drain_minutes)
-        by_rate = tuning.safety * self.lanes.per_lane(self.rate[seen.minute]) / WORKER_SECONDS
+    def _desired(self, observed: Observation, present: FloatArray) -> FloatArray:
+        tuning = self.scenarios.tuning
+        nothing = np.zeros_like(observed.backlog)
+        by_queue = reactive_workers(observed.backlog, nothing, tuning.drain_minutes)
+        by_rate = tuning.safety * self.scenarios.per_scenario(self.rate[observed.minute]) / WORKER_SECONDS
         desired = np.maximum(by_queue, by_rate)
         close = np.abs(desired - present) <= TOLERANCE * present
         return np.asarray(np.where(close, present, np.ceil(desired - 1e-9)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from evalfleet_scaling.forecast.decision import reactive_workers
 from evalfleet_scaling.forecast.interface import FloatArray
-from evalfleet_scaling.forecast.policy import Candidate, Lanes, Observation
+from evalfleet_scaling.forecast.policy import Candidate, Observation, Scenarios
 
 STABLE_MINUTES = 10
 PANIC_THRESHOLD = 2.0
@@ -22,23 +22,25 @@ PANIC_THRESHOLD = 2.0
 class Knative:
     """Memory: the metric of the stable window, when panic ends, and its largest recommendation."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lanes = lanes
-        self.metric = np.full((STABLE_MINUTES, len(lanes)), np.nan)
-        self.panic_until = np.full(len(lanes), -1)
-        self.largest = np.zeros(len(lanes))
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.scenarios = scenarios
+        self.metric = np.full((STABLE_MINUTES, len(scenarios)), np.nan)
+        self.panic_until = np.full(len(scenarios), -1)
+        self.largest = np.zeros(len(scenarios))
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        tuning = self.lanes.tuning
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        tuning = self.scenarios.tuning
         # A minute nobody observed leaves the queue alone as metric.
-        arrived = np.nan_to_num(seen.arrived)
-        self.metric[seen.minute % STABLE_MINUTES] = reactive_workers(seen.backlog, arrived, tuning.drain_minutes)
-        panic = np.ceil(tuning.safety * self.metric[seen.minute % STABLE_MINUTES] - 1e-9)
+        arrived = np.nan_to_num(observed.arrived)
+        self.metric[observed.minute % STABLE_MINUTES] = reactive_workers(
+            observed.backlog, arrived, tuning.drain_minutes
+        )
+        panic = np.ceil(tuning.safety * self.metric[observed.minute % STABLE_MINUTES] - 1e-9)
         stable = np.ceil(tuning.safety * np.nanmean(self.metric, axis=0) - 1e-9)
-        over = panic >= PANIC_THRESHOLD * np.maximum(seen.running + seen.starting, 1.0)
-        self.panic_until = np.where(over, seen.minute + STABLE_MINUTES, self.panic_until)
-        panicking = seen.minute < self.panic_until
+        over = panic >= PANIC_THRESHOLD * np.maximum(observed.running + observed.starting, 1.0)
+        self.panic_until = np.where(over, observed.minute + STABLE_MINUTES, self.panic_until)
+        panicking = observed.minute < self.panic_until
         self.largest = np.where(panicking, np.maximum(self.largest, np.maximum(panic, stable)), 0.0)
         return np.asarray(np.where(panicking, self.largest, stable))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalfleet_lab.bounds.linear import BoundJob, BoundWorld, linear_bound
+from evalfleet_lab.bounds.linear import BoundJob, BoundMarket, linear_bound
 from evalfleet_lab.bounds.slotwise import Windows, slotwise_bound
 from evalfleet_lab.simulate.replay import Outcome, replay
 from evalfleet_lab.simulate.scenario import Faults, JobShape, Scenario, region_scenario, single_pool_scenario
@@ -138,19 +138,19 @@ def _single_slot_region_cells(name: str, traces: Sequence[SpotTrace], size: Size
     for share in (0.9,) if size.quick else (0.9, 0.8, 0.67, 0.5):
         job = JobShape(1, 12.0 if size.quick else 48.0, 1 / share, 1, 780.0)
         if _fits(traces, job):
-            scenario = region_scenario(traces, job, size.region_starts, on_demand_price=_firm_price(traces))
+            scenario = region_scenario(traces, job, size.region_starts, on_demand_price=_on_demand_price(traces))
             yield Cell("region, single slot", f"{name} (all {len(traces)})", scenario, job, _bound(scenario))
 
 
 def _region_cells(name: str, traces: Sequence[SpotTrace], size: Size, *, priced: bool) -> Iterator[Cell]:
     most = max(trace.largest_count for trace in traces)
-    firm = _firm_price(traces) if priced else PRICE_RATIO
+    on_demand = _on_demand_price(traces) if priced else PRICE_RATIO
     for factor in (1,) if size.quick else (1, 2):
         for ratio in SHARDABLE_RATIOS[:1] if size.quick else SHARDABLE_RATIOS:
             job = JobShape(most, 12.0, ratio, factor, 600.0)
             if _fits(traces, job):
                 scenario = region_scenario(
-                    traces, job, size.region_starts, on_demand_price=firm, spot_price=None if priced else 1.0
+                    traces, job, size.region_starts, on_demand_price=on_demand, spot_price=None if priced else 1.0
                 )
                 yield Cell("region", f"{name} (all {len(traces)})", scenario, job, _bound(scenario))
 
@@ -159,7 +159,7 @@ def _fits(traces: Sequence[SpotTrace], job: JobShape) -> bool:
     return all(job.deadline_ticks(trace.tick_seconds) <= len(trace.counts) for trace in traces)
 
 
-def _firm_price(traces: Sequence[SpotTrace]) -> float:
+def _on_demand_price(traces: Sequence[SpotTrace]) -> float:
     """On-demand price of a region: the ratio times the median of its pools' mean prices."""
     return PRICE_RATIO * float(np.median([trace.prices.mean() for trace in traces if trace.prices is not None]))
 
@@ -182,14 +182,14 @@ def _bound(scenario: Scenario) -> np.ndarray:
 
 
 def _linear(scenario: Scenario, run: int) -> float:
-    world = BoundWorld(
+    market = BoundMarket(
         scenario.counts[:, run],
         scenario.spot_price[:, run],
         scenario.on_demand_price,
         scenario.tick_seconds,
         scenario.startup_seconds,
     )
-    return linear_bound(world, [BoundJob(float(scenario.work[run]), scenario.width, 0, scenario.deadline_ticks)])
+    return linear_bound(market, [BoundJob(float(scenario.work[run]), scenario.width, 0, scenario.deadline_ticks)])
 
 
 def _row(cell: Cell, strategy: Strategy) -> Row:
@@ -202,12 +202,12 @@ def _fault_row(cell: Cell, label: str, faults: Faults) -> Row:
 
 
 def _summary(cell: Cell, strategy: str, outcome: Outcome, table: str) -> Row:
-    cost, firm, bound = float(outcome.cost.mean()), float(outcome.on_demand_cost.mean()), float(cell.bound.mean())
+    cost, on_demand, bound = float(outcome.cost.mean()), float(outcome.on_demand_cost.mean()), float(cell.bound.mean())
     ratio = outcome.cost / outcome.on_demand_cost
     finished = np.where(np.isfinite(outcome.finish_seconds), outcome.lateness_seconds, np.nan)
     busy = outcome.on_demand_seconds.sum()
     late = float(np.nanmax(finished)) if np.isfinite(finished).any() else None
-    # A bound of the plan does not bind a world in which more work turned out to be needed.
+    # A bound of the plan does not bind where more work turned out to be needed.
     comparable = table != "faults" or "rate" not in strategy
     return {
         "table": table,
@@ -217,9 +217,9 @@ def _summary(cell: Cell, strategy: str, outcome: Outcome, table: str) -> Row:
         "widthFactor": cell.job.width_factor,
         "delaySeconds": cell.job.startup_seconds,
         "starts": cell.scenario.counts.shape[1],
-        "costOverOnDemand": round(cost / firm, 4),
+        "costOverOnDemand": round(cost / on_demand, 4),
         "costOverBound": round(cost / bound, 4) if comparable else None,
-        "attainedSaving": round((firm - cost) / (firm - bound), 4) if comparable else None,
+        "attainedSaving": round((on_demand - cost) / (on_demand - bound), 4) if comparable else None,
         "missed": int(outcome.missed.sum()),
         "maxLatenessSeconds": None if late is None else round(late, 1),
         "neverFinished": int((~np.isfinite(outcome.finish_seconds)).sum()),

@@ -54,11 +54,11 @@ def _cost(row: Row) -> float:
 
 
 def _keys(rows: Sequence[Row]) -> list[Key]:
-    seen: dict[Key, None] = {}
+    cells: dict[Key, None] = {}
     for row in rows:
         if row.get("deadlineRatio") is not None and row.get("costOverOnDemand") is not None:
-            seen.setdefault((str(row["table"]), str(row["pool"]), float(row["delaySeconds"] or 0)), None)
-    return sorted(seen, key=lambda key: (key[0] == "faults", key))
+            cells.setdefault((str(row["table"]), str(row["pool"]), float(row["delaySeconds"] or 0)), None)
+    return sorted(cells, key=lambda key: (key[0] == "faults", key))
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.forecast.fluid_queue import Ledger, Path, waits, weighted_quantile
+from evalfleet_scaling.forecast.fluid_queue import Path, Totals, waits, weighted_quantile
 from evalfleet_scaling.forecast.interface import FloatArray
 from evalfleet_scaling.forecast.policy import WORKER_SECONDS
 
@@ -86,22 +86,22 @@ class Judged:
         return float(100.0 * self.minutes[1] / self.minutes[2]) if self.minutes[2] else 0.0
 
 
-def judge(ledger: Ledger, path: Path, lanes: Sequence[int], split: int, tolerated_minutes: int) -> Judged:
-    """Figures of some lanes from bucket `split` on."""
-    columns = list(lanes)
-    days = np.stack([part[split:, columns].ravel() for part in (ledger.work, ledger.late, ledger.paid)], axis=1)
-    first = split * ledger.bucket_minutes
+def judge(totals: Totals, path: Path, scenarios: Sequence[int], split: int, tolerated_minutes: int) -> Judged:
+    """Figures of some scenarios from bucket `split` on."""
+    columns = list(scenarios)
+    days = np.stack([part[split:, columns].ravel() for part in (totals.work, totals.late, totals.paid)], axis=1)
+    first = split * totals.bucket_minutes
     minutes = _provisioning(path, columns, first, tolerated_minutes)
-    each = [_waits(path.arrived[:, lane], path.served[:, lane], first) for lane in columns]
+    each = [_waits(path.arrived[:, scenario], path.served[:, scenario], first) for scenario in columns]
     waited, portions = (np.concatenate(part) for part in zip(*each, strict=True))
     return Judged(days, waited, portions, minutes)
 
 
-def _provisioning(path: Path, lanes: list[int], first: int, tolerated_minutes: int) -> FloatArray:
+def _provisioning(path: Path, scenarios: list[int], first: int, tolerated_minutes: int) -> FloatArray:
     """Minutes under-provisioned, over-provisioned, and all of them, shape (3,)."""
-    capacity = WORKER_SECONDS * path.running[first:, lanes]
-    served = np.diff(path.served[:, lanes], axis=0, prepend=0.0)[first:]
-    under = path.backlog[first:, lanes] > capacity * tolerated_minutes + ROUNDING
+    capacity = WORKER_SECONDS * path.running[first:, scenarios]
+    served = np.diff(path.served[:, scenarios], axis=0, prepend=0.0)[first:]
+    under = path.backlog[first:, scenarios] > capacity * tolerated_minutes + ROUNDING
     over = capacity - served >= WORKER_SECONDS - ROUNDING
     return np.array([under.sum(), over.sum(), under.size], dtype=np.float64)
 

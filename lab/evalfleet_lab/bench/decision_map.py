@@ -17,15 +17,15 @@ from evalfleet_lab.bench.forecast_parts import Outcome, Part, Store
 from evalfleet_lab.bench.forecast_trees import KeptTrees
 from evalfleet_lab.synthetic.demand import diurnal, diurnal_rate
 from evalfleet_lab.synthetic.known_rate import known_rate_quantiles
-from evalfleet_lab.tuning.nights import Rivals, night_lanes, run_nights
+from evalfleet_lab.tuning.nights import Rivals, night_scenarios, run_nights
 from evalfleet_lab.tuning.tune import Split, tune
 from evalfleet_scaling.forecast.fluid_queue import empty_path
 from evalfleet_scaling.forecast.forecaster import Forecaster
-from evalfleet_scaling.forecast.gate import Terms
 from evalfleet_scaling.forecast.grid import Grid, replay_grid
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, MINUTES_PER_DAY, Series
 from evalfleet_scaling.forecast.models import Setup
 from evalfleet_scaling.forecast.policy import Candidate
+from evalfleet_scaling.forecast.self_replay import Terms
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, Proactive, proactive
 
 SWINGS = (0.5, 0.85, 0.96)
@@ -92,7 +92,7 @@ def with_known_rate(series: tuple[Series, ...], jobs: float, swing: float) -> Ca
     quantiles = known_rate_quantiles(rate, TERMS.lead_minutes, KNOWN_LEVELS)
     repeated = np.repeat(quantiles[:, None, None], len(series), axis=1)
     known = DemandForecast((TERMS.lead_minutes,), KNOWN_LEVELS, repeated)
-    return Candidate("known-rate", lambda lanes: Proactive(lanes, known), KNOWN_LEVELS)
+    return Candidate("known-rate", lambda scenarios: Proactive(scenarios, known), KNOWN_LEVELS)
 
 
 def tuned_cost(grid: Grid, split: Split) -> float | None:
@@ -107,7 +107,7 @@ def tuned_cost(grid: Grid, split: Split) -> float | None:
 
 def nightly_cost(series: tuple[Series, ...], rivals: Rivals, split: int) -> tuple[float, float]:
     """Cost and percent late of our own choice, night by night, on the judged days."""
-    path = empty_path(night_lanes(series, [TERMS]))
+    path = empty_path(night_scenarios(series, [TERMS]))
     nights = run_nights(series, {TERMS.lead_minutes: rivals}, [TERMS], path)
-    found = judge(nights.ledger, path, range(len(series)), split, TERMS.tolerated_minutes)
+    found = judge(nights.totals, path, range(len(series)), split, TERMS.tolerated_minutes)
     return found.cost, found.late_percent

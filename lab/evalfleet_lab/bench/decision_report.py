@@ -1,4 +1,4 @@
-"""Markdown of the decision replay: per series and lead time ours beside the best tuned others, the gate, all rows."""
+"""Markdown of the decision replay: ours beside the best tuned others, the self-replay, all rows."""
 
 from typing import Any
 
@@ -18,11 +18,18 @@ def markdown(content: dict[str, Any]) -> str:
     """All tables as one page."""
     rows = content["rows"]
     policies = [row for row in rows if "policy" in row]
-    gates = [row for row in rows if "gate" in row]
+    answers = [row for row in rows if "gate" in row]
     cells = [row for row in rows if "map" in row]
     head = ["# Decision replay", "", *_conditions(content), "", *_intro()]
     goals = ["", "## Goals", "", *_reaction_goal(policies), "", *_saving_goal(policies)]
-    parts = [head, _summary(policies), goals, ["", *_gates(gates)], ["", *_map(cells)], ["", "## All rows", ""]]
+    parts = [
+        head,
+        _summary(policies),
+        goals,
+        ["", *_self_replays(answers)],
+        ["", *_map(cells)],
+        ["", "## All rows", ""],
+    ]
     return "\n".join([*(line for part in parts for line in part), *table_of(policies)]) + "\n"
 
 
@@ -136,7 +143,7 @@ def _named(row: Row | None) -> tuple[str, str]:
     return f"{row['policy'].removeprefix(SAME_RULE)} {_cost(row)}", "-" if best is None else f"{best:.3f}"
 
 
-def _gates(rows: list[Row]) -> list[str]:
+def _self_replays(rows: list[Row]) -> list[str]:
     columns = ("series", "lead", "decision", "reason", "reactive", "proactive", "static")
     lines = []
     for row in rows:

@@ -110,10 +110,10 @@ def _scenario(stream: JobTrace, folder: Path | None) -> FleetScenario:
         for name, counts, price in zones
     )
     price = Decimal(f"{ON_DEMAND_OVER_SPOT * median:.4f}")
-    firm = Pool("on-demand", CapacityType.ON_DEMAND, price, quota, "", STARTUP_SECONDS)
+    on_demand = Pool("on-demand", CapacityType.ON_DEMAND, price, quota, "", STARTUP_SECONDS)
     return FleetScenario(
         tick_seconds=TICK_SECONDS,
-        pools=(*spot, firm),
+        pools=(*spot, on_demand),
         counts={name: counts * scale for name, counts, _ in zones},
         counts_tick_seconds=600.0,
         seed=SEED,
@@ -303,9 +303,9 @@ def _crowd(size: _Size, contended: bool) -> FleetSnapshot:
         for job in jobs
         for slot in range(min(job.max_workers, int(random.integers(0, 4))))
     )
-    seen = tuple(PoolObservation(pool.name, size.jobs // 5) for pool in spot)
+    observations = tuple(PoolObservation(pool.name, size.jobs // 5) for pool in spot)
     limits = Limits(max_cost_per_day=Decimal(10**7))
-    return FleetSnapshot(0.0, pools, jobs, workers, seen, limits, decision_period_seconds=60.0)
+    return FleetSnapshot(0.0, pools, jobs, workers, observations, limits, decision_period_seconds=60.0)
 
 
 def _crowd_job(index: int, random: np.random.Generator) -> Job:

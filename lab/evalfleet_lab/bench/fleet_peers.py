@@ -27,12 +27,12 @@ def evalfleet(snapshot: FleetSnapshot) -> FleetDecision:
 
 def edf_on_demand(snapshot: FleetSnapshot) -> FleetDecision:
     """The same admission, everything on demand."""
-    firm = {pool.name for pool in snapshot.pools if not pool.is_spot}
+    on_demand = {pool.name for pool in snapshot.pools if not pool.is_spot}
     return decide_fleet(
         replace(
             snapshot,
-            pools=tuple(pool for pool in snapshot.pools if pool.name in firm),
-            observations=tuple(seen for seen in snapshot.observations if seen.pool_name in firm),
+            pools=tuple(pool for pool in snapshot.pools if pool.name in on_demand),
+            observations=tuple(one for one in snapshot.observations if one.pool_name in on_demand),
             strategy=StrategyName.ON_DEMAND_ONLY,
         )
     )

@@ -20,13 +20,13 @@ from evalfleet_lab.bench.decision_map import map_parts
 from evalfleet_lab.bench.forecast import LEADS
 from evalfleet_lab.bench.forecast_parts import Bench, Done, Outcome, Part, Store, Tell, compute, run
 from evalfleet_lab.synthetic.demand import FAMILIES
-from evalfleet_lab.tuning.nights import Rivals, night_lanes, run_nights, share_predicting
+from evalfleet_lab.tuning.nights import Rivals, night_scenarios, run_nights, share_predicting
 from evalfleet_lab.tuning.tune import Split, Tuned, tune, with_settings
 from evalfleet_scaling.forecast.fluid_queue import Replay, empty_path
-from evalfleet_scaling.forecast.gate import Gate, Terms, self_replay
 from evalfleet_scaling.forecast.grid import Grid, replay_grid
 from evalfleet_scaling.forecast.interface import DEFAULT_QUANTILES, MINUTES_PER_DAY, Series
 from evalfleet_scaling.forecast.policy import Candidate, settings_of
+from evalfleet_scaling.forecast.self_replay import SelfReplay, Terms, self_replay
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive, vetoing
 
 TOLERATED_MINUTES = 10
@@ -122,14 +122,14 @@ def _first(series: Series, days: int) -> Series:
 
 
 def all_rows(asked: Sequence[Asked], size: Size, bench: Bench) -> tuple[list[Row], list[Done]]:
-    """All rows: one per series, lead time, policy and target; the gate's verdicts; the map of where prediction pays."""
+    """All rows: one per series, lead time, policy and target; the self-replays; the map of where prediction pays."""
     forecasts = [part for one in asked for part in one.forecasts]
     done = list(run(forecasts, bench))
     names = (*OWN_RULES, *(candidate.name for candidate in CANDIDATES))
     done += (replays := list(run([grid_part(one, name) for one in asked for name in names], bench)))
     last = [Part(f"{name}: {one.names[0]}..", work, (one,)) for one in asked for name, work in LAST.items()]
-    done += (verdicts := list(run([*last, *map_parts(size.map_seeds, round(size.forecast.days))], bench)))
-    return [row for one in (*replays, *verdicts) for row in one.facts["rows"]], done
+    done += (last_done := list(run([*last, *map_parts(size.map_seeds, round(size.forecast.days))], bench)))
+    return [row for one in (*replays, *last_done) for row in one.facts["rows"]], done
 
 
 def group_of(asked: Asked, store: Store) -> Group:
@@ -179,13 +179,13 @@ def choose_nightly(store: Store, asked: Asked) -> Outcome:
     return {"rows": online_rows(group, {one.name: kept_grid(asked, one, store) for one in ours})}, {}
 
 
-def ask_gate(store: Store, asked: Asked) -> Outcome:
-    """Rows of the gate."""
-    return {"rows": gate_rows(group_of(asked, store))}, {}
+def ask_self_replay(store: Store, asked: Asked) -> Outcome:
+    """Rows of the self-replay."""
+    return {"rows": self_replay_rows(group_of(asked, store))}, {}
 
 
 OWN_RULES = ("reactive", "reactive-veto", "proactive")
-LAST = {"nightly choice": choose_nightly, "gate": ask_gate}
+LAST = {"nightly choice": choose_nightly, "gate": ask_self_replay}
 
 
 def tuned_rows(group: Group, candidate: Candidate, grid: Grid, cpu: float) -> list[Row]:
@@ -196,12 +196,12 @@ def tuned_rows(group: Group, candidate: Candidate, grid: Grid, cpu: float) -> li
         for name, part in group.parts
     }
     settings = [one.chosen.setting for name, part in group.parts for _ in group.members(part) for one in tuned[name]]
-    path = empty_path(lanes := with_settings(night_lanes(group.series, _terms()), settings))
-    ledger = Replay(candidate.factory, lanes).advance(path=path)
+    path = empty_path(scenarios := with_settings(night_scenarios(group.series, _terms()), settings))
+    totals = Replay(candidate.factory, scenarios).advance(path=path)
     out = []
     for name, part in group.parts:
         for index, key in enumerate(keys):
-            found = judge(ledger, path, _lanes(group, part, index), group.split, TOLERATED_MINUTES)
+            found = judge(totals, path, _scenarios(group, part, index), group.split, TOLERATED_MINUTES)
             row = {**_head(name, candidate.name, *key), **_figures(found), **_tuning(tuned[name][index])}
             out.append({**row, **_cost(group, part, cpu)})
     return out
@@ -211,23 +211,23 @@ def _terms() -> list[Terms]:
     return [Terms(lead, TOLERATED_MINUTES, target) for lead in LEADS for target in TARGETS]
 
 
-def _lanes(group: Group, part: slice, index: int) -> list[int]:
-    """Lanes of a part with the lead time and target number `index`."""
+def _scenarios(group: Group, part: slice, index: int) -> list[int]:
+    """Scenarios of a part with the lead time and target number `index`."""
     return [index + series * len(LEADS) * len(TARGETS) for series in group.members(part)]
 
 
 def online_rows(group: Group, grids: dict[str, Grid]) -> list[Row]:
     """Our own choice, night by night."""
     began, terms = time.process_time(), _terms()
-    path = empty_path(night_lanes(group.series, terms))
+    path = empty_path(night_scenarios(group.series, terms))
     nights = run_nights(group.series, _rivals(group, grids), terms, path)
     cpu = (time.process_time() - began) / len(terms) / len(group.series) + group.forecast_cpu
     out = []
     for name, part in group.parts:
         for index, one in enumerate(terms):
-            mine = _lanes(group, part, index)
-            found = judge(nights.ledger, path, mine, group.split, TOLERATED_MINUTES)
-            share = float(np.mean([share_predicting(nights, group.split, lane) for lane in mine]))
+            mine = _scenarios(group, part, index)
+            found = judge(nights.totals, path, mine, group.split, TOLERATED_MINUTES)
+            share = float(np.mean([share_predicting(nights, group.split, scenario) for scenario in mine]))
             row = {**_head(name, ONLINE, one.lead_minutes, one.late_percent), **_figures(found)}
             out.append({**row, "predictingShare": round(share, 3), **_cost(group, part, cpu)})
     return out
@@ -242,29 +242,29 @@ def _rivals(group: Group, grids: dict[str, Grid]) -> dict[int, Rivals]:
     }
 
 
-def gate_rows(group: Group) -> list[Row]:
-    """The verdict of the self-replay on the last seven days of the first series of every part, at the first target."""
+def self_replay_rows(group: Group) -> list[Row]:
+    """What the self-replay says of the last seven days of the first series of every part, at the first target."""
     out = []
     for name, part in group.parts:
         first = group.members(part)[0]
         for lead in LEADS:
             terms = Terms(lead, TOLERATED_MINUTES, TARGETS[0])
-            out.append(gate_row(name, lead, self_replay(group.series[first], group.alone(first), terms)))
+            out.append(self_replay_row(name, lead, self_replay(group.series[first], group.alone(first), terms)))
     return out
 
 
-def gate_row(series: str, lead: int, gate: Gate) -> Row:
-    """One verdict."""
+def self_replay_row(series: str, lead: int, answer: SelfReplay) -> Row:
+    """One answer."""
     return {
         "series": series,
         "leadTimeSeconds": 60 * lead,
         "lateTargetPercent": TARGETS[0],
-        "gate": gate.decision.value,
-        "reason": gate.reason,
-        "reactiveCost": _rounded(gate.reactive_cost),
-        "proactiveCost": _rounded(gate.proactive_cost),
-        "staticCost": _rounded(gate.static_cost),
-        "message": gate.message,
+        "gate": answer.decision.value,
+        "reason": answer.reason,
+        "reactiveCost": _rounded(answer.reactive_cost),
+        "proactiveCost": _rounded(answer.proactive_cost),
+        "staticCost": _rounded(answer.static_cost),
+        "message": answer.message,
     }
 
 

@@ -27,7 +27,7 @@ class BoundJob:
 
 
 @dataclass(frozen=True, slots=True)
-class BoundWorld:
+class BoundMarket:
     """What the omniscient planner knows: counts [T, Z], prices per hour [T, Z], tick and start-up in seconds."""
 
     counts: IntArray
@@ -38,9 +38,9 @@ class BoundWorld:
     on_demand_quota: int | None = None
 
 
-def linear_bound(world: BoundWorld, jobs: list[BoundJob]) -> float:
+def linear_bound(market: BoundMarket, jobs: list[BoundJob]) -> float:
     """Least cost of doing all jobs in time, in currency units; inf when no plan does."""
-    programme = _Programme(world)
+    programme = _Programme(market)
     for job in jobs:
         programme.add(job)
     return programme.solve()
@@ -49,9 +49,9 @@ def linear_bound(world: BoundWorld, jobs: list[BoundJob]) -> float:
 class _Programme:
     """Rows and columns of the LP, collected job by job."""
 
-    def __init__(self, world: BoundWorld) -> None:
-        self.world = world
-        self.pools = world.counts.shape[1] + 1
+    def __init__(self, market: BoundMarket) -> None:
+        self.market = market
+        self.pools = market.counts.shape[1] + 1
         self.cost: list[FloatArray] = []
         self.rows: list[IntArray] = []
         self.columns: list[IntArray] = []
@@ -64,17 +64,17 @@ class _Programme:
 
     def add(self, job: BoundJob) -> None:
         """Variables n[t, z] (workers) and x[t, z] (starts) of one job, its width, its starts, its work."""
-        world, pools = self.world, self.pools
+        market, pools = self.market, self.pools
         ticks = job.deadline_tick - job.release_tick
         span = slice(job.release_tick, job.deadline_tick)
         first = self.column_count
         n = first + np.arange(ticks * pools).reshape(ticks, pools)
         x = n + ticks * pools
         self.column_count += 2 * ticks * pools
-        hours = world.tick_seconds / 3600.0
-        price = np.concatenate([world.spot_price[span], np.full((ticks, 1), world.on_demand_price)], axis=1)
+        hours = market.tick_seconds / 3600.0
+        price = np.concatenate([market.spot_price[span], np.full((ticks, 1), market.on_demand_price)], axis=1)
         self.cost.append(np.concatenate([(price * hours).ravel(), np.zeros(ticks * pools)]))
-        cap = np.concatenate([world.counts[span], np.full((ticks, 1), job.width)], axis=1).astype(float)
+        cap = np.concatenate([market.counts[span], np.full((ticks, 1), job.width)], axis=1).astype(float)
         self.upper.append(
             np.concatenate([np.minimum(cap, job.width).ravel(), np.full(ticks * pools, float(job.width))])
         )
@@ -89,19 +89,19 @@ class _Programme:
         self._rows(
             np.zeros(2 * n.size, dtype=np.int64),
             np.concatenate([n.ravel(), x.ravel()]),
-            np.concatenate([np.full(n.size, -world.tick_seconds), np.full(n.size, world.startup_seconds)]),
+            np.concatenate([np.full(n.size, -market.tick_seconds), np.full(n.size, market.startup_seconds)]),
             np.array([-job.work]),
         )
         self.use.append((job, first))
 
     def _share_pools(self) -> None:
         """Jobs together stay within the counts of every tick and the on-demand quota."""
-        world = self.world
-        if len(self.use) == 1 and world.on_demand_quota is None:
+        market = self.market
+        if len(self.use) == 1 and market.on_demand_quota is None:
             return
-        ticks = world.counts.shape[0]
-        quota = np.inf if world.on_demand_quota is None else float(world.on_demand_quota)
-        cap = np.concatenate([world.counts, np.full((ticks, 1), quota)], axis=1).ravel()
+        ticks = market.counts.shape[0]
+        quota = np.inf if market.on_demand_quota is None else float(market.on_demand_quota)
+        cap = np.concatenate([market.counts, np.full((ticks, 1), quota)], axis=1).ravel()
         rows, columns = [], []
         for job, first in self.use:
             size = (job.deadline_tick - job.release_tick) * self.pools

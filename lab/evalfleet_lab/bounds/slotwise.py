@@ -72,7 +72,7 @@ class _Dual:
         self.available: BoolArray = windows.counts[:, :, :, None] >= level
         hours = windows.tick_seconds / 3600.0
         self.spot_cost = windows.spot_price * hours
-        self.firm_cost = windows.on_demand_price * hours
+        self.on_demand_cost = windows.on_demand_price * hours
 
     def at(self, multiplier: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Value and work [J] of one minimiser."""
@@ -87,7 +87,7 @@ class _Dual:
             for pool in range(pools + 1):
                 entered, entered_work = best + start, best_work - d
                 stays = value[pool + 1] <= entered
-                cost = self.firm_cost if pool == pools else self.spot_cost[tick, :, pool, None]
+                cost = self.on_demand_cost if pool == pools else self.spot_cost[tick, :, pool, None]
                 now = np.where(stays, value[pool + 1], entered) + cost - gain
                 if pool < pools:
                     now = np.where(self.available[tick, :, pool], now, np.inf)

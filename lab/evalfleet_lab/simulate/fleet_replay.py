@@ -125,14 +125,14 @@ class FleetOutcome:
 
 def replay_fleet(scenario: FleetScenario, jobs: tuple[SubmittedJob, ...], decide: Decide) -> FleetOutcome:
     """Run until every job has finished or was refused, at most a tenth (and ten days) after the last deadline."""
-    world = _World(scenario, jobs)
+    state = _State(scenario, jobs)
     last = max((job.deadline_seconds or job.submitted_seconds for job in jobs), default=0.0)
-    while world.has_work and world.now < last * 1.1 + 10 * _DAY:
-        world.step(decide)
-    return world.outcome()
+    while state.has_work and state.now < last * 1.1 + 10 * _DAY:
+        state.step(decide)
+    return state.outcome()
 
 
-class _World:
+class _State:
     """State of a replay; nothing outside this module sees it."""
 
     def __init__(self, scenario: FleetScenario, jobs: tuple[SubmittedJob, ...]) -> None:

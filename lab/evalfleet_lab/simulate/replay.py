@@ -24,7 +24,7 @@ class Outcome:
     finish_seconds: FloatArray  # inf: not within the simulated time
     deadline_seconds: float
     on_demand_cost: FloatArray  # of the work alone, without start-ups
-    on_demand_seconds: FloatArray  # worker-seconds on the firm pool
+    on_demand_seconds: FloatArray  # worker-seconds on the on-demand pool
     spot_seconds: FloatArray  # worker-seconds on spot pools
     startup_seconds: FloatArray  # worker-seconds paid without work
     preemptions: IntArray
@@ -45,27 +45,27 @@ class Outcome:
 
 def replay(scenario: Scenario, strategy: Strategy, faults: Faults | None = None, extra_ticks: int = 60) -> Outcome:
     """Run every window of the scenario with the strategy until its work is done, at most `extra_ticks` too late."""
-    world = _World(scenario, faults or Faults())
+    state = _State(scenario, faults or Faults())
     for tick in range(scenario.deadline_ticks + extra_ticks):
-        if not world.active.any():
+        if not state.active.any():
             break
-        world.take_away(tick)
-        view = world.view(tick)
+        state.take_away(tick)
+        view = state.view(tick)
         plan = within_offers(view, strategy.decide(view))
-        world.was_critical = plan.critical
-        world.apply(plan.slot_pool)
-        world.run(tick)
-    return world.outcome()
+        state.was_critical = plan.critical
+        state.apply(plan.slot_pool)
+        state.run(tick)
+    return state.outcome()
 
 
-class _World:
-    """True state of all runs; the last pool is the firm one."""
+class _State:
+    """True state of all runs; the last pool is the on-demand one."""
 
     def __init__(self, scenario: Scenario, faults: Faults) -> None:
         self.s, self.f = scenario, faults
         runs, spots = scenario.counts.shape[1:]
         slots = scenario.width
-        self.spots, self.firm = spots, spots
+        self.spots, self.on_demand = spots, spots
         self.rng = np.random.default_rng(faults.seed)
         self.slot_pool: IntArray = np.full((runs, slots), EMPTY)
         self.true_left = np.zeros((runs, slots))  # start-up still to come, as nature drew it
@@ -83,7 +83,7 @@ class _World:
         self.on_demand_seconds, self.spot_seconds = np.zeros(runs), np.zeros(runs)
         self.preemptions = np.zeros(runs, dtype=np.int64)
         self.finish = np.full(runs, np.inf)
-        self._spot_seen = np.maximum.accumulate(np.minimum(scenario.counts.sum(axis=2), slots), axis=0)
+        self._most_spot = np.maximum.accumulate(np.minimum(scenario.counts.sum(axis=2), slots), axis=0)
         self._fixed = (
             np.full((runs, spots + 1), scenario.startup_seconds),
             np.full((runs, spots + 1), np.inf),
@@ -113,10 +113,10 @@ class _World:
     def view(self, tick: int) -> CapacityView:
         """What an operator would know now."""
         s, runs = self.s, len(self.cost)
-        startup, lifetime, throughput, is_spot, width, firm_price = self._fixed
+        startup, lifetime, throughput, is_spot, width, on_demand_price = self._fixed
         at = self._at(tick)
         running = np.stack([(self.slot_pool == pool).sum(axis=1) for pool in range(self.spots)], axis=1)
-        firm = np.full((runs, 1), s.width)
+        on_demand = np.full((runs, 1), s.width)
         scale = self._planning_scale()
         return CapacityView(
             tick_seconds=s.tick_seconds,
@@ -127,18 +127,18 @@ class _World:
             width=width,
             slot_pool=self.slot_pool,
             startup_left=np.where(self.slot_pool >= 0, self.planned_left, 0.0),
-            offered=np.concatenate([np.maximum(s.counts[at] - running, 0), firm], axis=1),
-            steady=np.concatenate([np.maximum(s.steady[at] - running, 0), firm], axis=1),
-            price=np.concatenate([s.spot_price[at], firm_price], axis=1),
+            offered=np.concatenate([np.maximum(s.counts[at] - running, 0), on_demand], axis=1),
+            steady=np.concatenate([np.maximum(s.steady[at] - running, 0), on_demand], axis=1),
+            price=np.concatenate([s.spot_price[at], on_demand_price], axis=1),
             startup=startup,
             lifetime=lifetime,
             throughput=throughput,
             is_spot=is_spot,
-            fallback=self.firm,
+            fallback=self.on_demand,
             fallback_launches=self.known_launches,
             fallback_failures=self.known_failures,
             was_critical=self.was_critical,
-            spot_seen=self._spot_seen[at],
+            most_spot=self._most_spot[at],
         )
 
     def _planning_scale(self) -> FloatArray | float:
@@ -149,11 +149,11 @@ class _World:
         return 1.0 / rate_lower_bound(1.0, self.measured_seconds, work)
 
     def apply(self, wanted: IntArray) -> None:
-        """Stop and start workers; firm launches may fail, start-up times are drawn."""
+        """Stop and start workers; on-demand launches may fail, start-up times are drawn."""
         wanted = np.where(self.active[:, None], wanted, EMPTY)
         starting = (wanted != self.slot_pool) & (wanted >= 0)
         self.launches += starting.sum(axis=1)
-        trying = starting & (wanted == self.firm)
+        trying = starting & (wanted == self.on_demand)
         if self.f.launch_failure > 0:
             failing = trying & (self.rng.random(wanted.shape) < self.f.launch_failure)
             wanted = np.where(failing, EMPTY, wanted)
@@ -172,12 +172,12 @@ class _World:
     def run(self, tick: int) -> None:
         """One tick of work and billing."""
         g, busy = self.s.tick_seconds, self.slot_pool >= 0
-        firm_price = np.full((len(self.cost), 1), self.s.on_demand_price)
-        price = np.concatenate([self.s.spot_price[self._at(tick)], firm_price], axis=1)
+        on_demand_price = np.full((len(self.cost), 1), self.s.on_demand_price)
+        price = np.concatenate([self.s.spot_price[self._at(tick)], on_demand_price], axis=1)
         rate = np.take_along_axis(price, np.maximum(self.slot_pool, 0), axis=1)
         self.cost += np.where(busy, rate, 0.0).sum(axis=1) * g / 3600.0
-        self.on_demand_seconds += (self.slot_pool == self.firm).sum(axis=1) * g
-        self.spot_seconds += (busy & (self.slot_pool != self.firm)).sum(axis=1) * g
+        self.on_demand_seconds += (self.slot_pool == self.on_demand).sum(axis=1) * g
+        self.spot_seconds += (busy & (self.slot_pool != self.on_demand)).sum(axis=1) * g
         seconds = np.where(busy, np.maximum(g - self.true_left, 0.0), 0.0)
         self.startup_paid += (busy * g - seconds).sum(axis=1)
         done = seconds.sum(axis=1)

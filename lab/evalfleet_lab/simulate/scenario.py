@@ -13,7 +13,7 @@ STEADY_STARTUPS = 2.0  # an offer is steady when it has stood for this many star
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """J runs of one kind of job, each over its own window of T ticks on Zs spot pools and one firm pool."""
+    """J runs of one kind of job, each over its own window of T ticks on Zs spot pools and one on-demand pool."""
 
     tick_seconds: float
     counts: IntArray  # [T, J, Zs] spot workers obtainable
@@ -28,10 +28,10 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What the plan does not know; the default is a world that keeps to the plan."""
+    """What the plan does not know; by default all keeps to the plan."""
 
     startup_range: tuple[float, float] = (1.0, 1.0)  # true start-up as a multiple of the planned, uniform
-    launch_failure: float = 0.0  # probability that a launch on the firm pool fails; seen one tick later
+    launch_failure: float = 0.0  # probability that a launch on the on-demand pool fails; seen one tick later
     launches_before: int = 0  # launches the policy has seen on that pool before the job, with the same probability
     rate_factor: float = 1.0  # true rate of a worker as a multiple of the planned
     rate_unknown: bool = False  # the rate is estimated from what was measured, beginning with the plan

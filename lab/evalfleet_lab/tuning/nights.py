@@ -1,9 +1,9 @@
-"""The whole of evalfleet's decision, night by night: the gate chooses rule, level and drain target.
+"""The whole of evalfleet's decision, night by night: the self-replay chooses rule, level and drain target.
 
-Every day at the same hour the settings are judged by their own replay of the last seven days, as in the self-replay of
-the gate, and the next day runs with the winner. Nothing of a day is known before it is over. Until two days have
+Every day at the same hour the settings are judged by their own replay of the last seven days, as in the
+self-replay, and the next day runs with the winner. Nothing of a day is known before it is over. Until two days have
 passed, reaction with its default setting runs. Where neither way meets the target, the one with less late work runs;
-the gate, whose word is about cost at the target, says Off there.
+the self-replay, whose word is about cost at the target, says Off there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalfleet_lab.tuning.tune import with_settings
-from evalfleet_scaling.forecast.fluid_queue import Ledger, Path, Replay
-from evalfleet_scaling.forecast.gate import LEAST_GAIN, Terms
+from evalfleet_scaling.forecast.fluid_queue import Path, Replay, Totals
 from evalfleet_scaling.forecast.grid import Grid, Outcome
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series
-from evalfleet_scaling.forecast.policy import Candidate, Lanes, Observation, PolicyFactory, Setting, lanes_of
+from evalfleet_scaling.forecast.policy import Candidate, Observation, PolicyFactory, Scenarios, Setting, scenarios_of
+from evalfleet_scaling.forecast.self_replay import LEAST_GAIN, Terms
 
 DEFAULT = Setting(1.0, 10.0, 1.0)
 FIRST_DAYS = 2
@@ -79,13 +79,13 @@ class Nights:
     """Series run with a new choice every day.
 
     Attributes:
-        terms: of each lane; lanes are (series, terms), terms fastest.
-        ledger: sums per day and lane.
-        choices: of each day, one per lane.
+        terms: of each scenario; scenarios are (series, terms), terms fastest.
+        totals: sums per day and scenario.
+        choices: of each day, one per scenario.
     """
 
     terms: tuple[Terms, ...]
-    ledger: Ledger
+    totals: Totals
     choices: tuple[tuple[Choice, ...], ...]
 
 
@@ -98,24 +98,24 @@ def run_nights(
         series: the series of the grids, in their order.
         rivals: by lead time.
         terms: all with the same tolerated wait.
-        path: filled minute by minute where given, with len(series) x len(terms) lanes.
+        path: filled minute by minute where given, with len(series) x len(terms) scenarios.
     """
-    lanes = night_lanes(series, terms)
+    scenarios = night_scenarios(series, terms)
     days = range(-(-len(series[0]) // MINUTES_PER_DAY))
     choices = tuple(_all_choices(series, rivals, terms, day) for day in days)
-    replay = Replay(*_of_day(lanes, choices[0]))
+    replay = Replay(*_of_day(scenarios, choices[0]))
     for day in days:
         if day and choices[day] != choices[day - 1]:
-            replay.become(*_of_day(lanes, choices[day]))
+            replay.become(*_of_day(scenarios, choices[day]))
         replay.advance((day + 1) * MINUTES_PER_DAY, path)
-    return Nights(tuple(terms) * len(series), replay.books.ledger, choices)
+    return Nights(tuple(terms) * len(series), replay.tally.totals, choices)
 
 
-def night_lanes(series: Sequence[Series], terms: Sequence[Terms]) -> Lanes:
-    """One lane for each series and terms."""
-    base = lanes_of(series, [1], terms[0].tolerated_minutes, [DEFAULT] * len(terms))
+def night_scenarios(series: Sequence[Series], terms: Sequence[Terms]) -> Scenarios:
+    """One scenario for each series and terms."""
+    base = scenarios_of(series, [1], terms[0].tolerated_minutes, [DEFAULT] * len(terms))
     leads = np.array([one.lead_minutes for one in terms] * len(series))
-    return Lanes(base.series, base.source, leads, base.tolerated_minutes, base.tuning)
+    return Scenarios(base.series, base.source, leads, base.tolerated_minutes, base.tuning)
 
 
 def _all_choices(
@@ -124,25 +124,25 @@ def _all_choices(
     return tuple(choose(rivals[one.lead_minutes], one, day, index) for index in range(len(series)) for one in terms)
 
 
-def _of_day(lanes: Lanes, choices: tuple[Choice, ...]) -> tuple[PolicyFactory, Lanes]:
-    return lambda today: _EachItsOwn(today, choices), with_settings(lanes, [choice.setting for choice in choices])
+def _of_day(scenarios: Scenarios, choices: tuple[Choice, ...]) -> tuple[PolicyFactory, Scenarios]:
+    return lambda today: _EachItsOwn(today, choices), with_settings(scenarios, [choice.setting for choice in choices])
 
 
 class _EachItsOwn:
-    """Lanes with a policy each."""
+    """Scenarios with a policy each."""
 
-    def __init__(self, lanes: Lanes, choices: tuple[Choice, ...]) -> None:
+    def __init__(self, scenarios: Scenarios, choices: tuple[Choice, ...]) -> None:
         names = np.array([choice.candidate.name for choice in choices])
         candidates = {choice.candidate.name: choice.candidate for choice in choices}
-        self.policies = [(names == name, one.factory(lanes)) for name, one in candidates.items()]
+        self.policies = [(names == name, one.factory(scenarios)) for name, one in candidates.items()]
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Of every lane what its policy wants."""
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Of every scenario what its policy wants."""
         return np.asarray(
-            np.select([mine for mine, _ in self.policies], [one.wanted(seen) for _, one in self.policies])
+            np.select([mine for mine, _ in self.policies], [one.wanted(observed) for _, one in self.policies])
         )
 
 
-def share_predicting(nights: Nights, first_day: int, lane: int) -> float:
-    """Share of the days from `first_day` on in which prediction acted in a lane."""
-    return float(np.mean([choices[lane].predicts for choices in nights.choices[first_day:]]))
+def share_predicting(nights: Nights, first_day: int, scenario: int) -> float:
+    """Share of the days from `first_day` on in which prediction acted in a scenario."""
+    return float(np.mean([choices[scenario].predicts for choices in nights.choices[first_day:]]))

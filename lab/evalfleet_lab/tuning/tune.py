@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evalfleet_scaling.forecast.fluid_queue import Ledger, replay
+from evalfleet_scaling.forecast.fluid_queue import Totals, replay
 from evalfleet_scaling.forecast.grid import EQUAL, Grid, Outcome
 from evalfleet_scaling.forecast.interface import FloatArray, Series
 from evalfleet_scaling.forecast.policy import (
     Candidate,
     InvalidPolicyError,
-    Lanes,
+    Scenarios,
     Setting,
     Tuning,
     keep_minutes,
-    lanes_of,
+    scenarios_of,
     settings_of,
 )
 
@@ -67,11 +67,11 @@ def tune(grid: Grid, lead: int, target_percent: float, split: Split) -> Tuned:
     return Tuned(chosen, judged, grid.best(lead, target_percent, rest, split.series))
 
 
-def with_settings(lanes: Lanes, settings: Sequence[Setting]) -> Lanes:
-    """The same lanes, each with a setting of its own."""
+def with_settings(scenarios: Scenarios, settings: Sequence[Setting]) -> Scenarios:
+    """The same scenarios, each with a setting of its own."""
     safety, drain, keep = np.array([(one.safety, one.drain_minutes, one.keep_share) for one in settings]).T
-    tuning = Tuning(safety, drain, keep_minutes(keep, lanes.lead_minutes))
-    return Lanes(lanes.series, lanes.source, lanes.lead_minutes, lanes.tolerated_minutes, tuning)
+    tuning = Tuning(safety, drain, keep_minutes(keep, scenarios.lead_minutes))
+    return Scenarios(scenarios.series, scenarios.source, scenarios.lead_minutes, scenarios.tolerated_minutes, tuning)
 
 
 def foresight(candidate: Candidate, series: Series, lead: int, minute: int) -> bool:
@@ -79,11 +79,11 @@ def foresight(candidate: Candidate, series: Series, lead: int, minute: int) -> b
     changed = series.values.copy()
     changed[minute + 1 :] = 10.0 * np.nan_to_num(changed[minute + 1 :][::-1]) + 1_000.0
     paid = [
-        _paid(replay(candidate.factory, lanes_of([one], [lead], lead, settings_of(candidate)), 1), minute)
+        _paid(replay(candidate.factory, scenarios_of([one], [lead], lead, settings_of(candidate)), 1), minute)
         for one in (series, Series(changed, series.start_minute, series.name))
     ]
     return not np.array_equal(paid[0], paid[1])
 
 
-def _paid(ledger: Ledger, minute: int) -> FloatArray:
-    return ledger.paid[: minute + 2]
+def _paid(totals: Totals, minute: int) -> FloatArray:
+    return totals.paid[: minute + 2]

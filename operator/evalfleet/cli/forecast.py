@@ -46,7 +46,7 @@ def forecast(
     """Forecast every minute of your own arrivals from what came before, and say whether prediction would pay."""
     from evalfleet_lab.own_forecast import TooShortError, own_forecast
     from evalfleet_lab.own_forecast import plot as draw
-    from evalfleet_scaling.forecast.gate import Terms
+    from evalfleet_scaling.forecast.self_replay import Terms
 
     if not file.is_file():
         _refuse(f"{file} is no file; give a CSV with the columns time and gpu_seconds")
@@ -80,10 +80,14 @@ def _rows(own: "OwnForecast") -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
-def _gate(own: "OwnForecast") -> dict[str, Any]:
-    gate = own.gate
-    costs = {"reactiveCost": gate.reactive_cost, "proactiveCost": gate.proactive_cost, "staticCost": gate.static_cost}
-    return {**costs, "decision": gate.decision.value, "reason": gate.reason}
+def _answer(own: "OwnForecast") -> dict[str, Any]:
+    answer = own.self_replay
+    costs = {
+        "reactiveCost": answer.reactive_cost,
+        "proactiveCost": answer.proactive_cost,
+        "staticCost": answer.static_cost,
+    }
+    return {**costs, "decision": answer.decision.value, "reason": answer.reason}
 
 
 def _print(own: "OwnForecast", form: Form) -> None:
@@ -97,13 +101,13 @@ def _print(own: "OwnForecast", form: Form) -> None:
             for level, figures in one.scores.items()
         ]
         findings = [asdict(finding) for finding in own.findings]
-        content = {"scores": scores, "findings": findings, "wouldPay": own.gate.message, "gate": _gate(own)}
+        content = {"scores": scores, "findings": findings, "wouldPay": own.self_replay.message, "gate": _answer(own)}
         typer.echo(json.dumps(content, indent=2))
         return
     if form is Form.MARKDOWN:
         from evalfleet_lab import markdown
 
-        typer.echo("\n".join([*markdown.table(COLUMNS, _rows(own)), "", own.gate.message]))
+        typer.echo("\n".join([*markdown.table(COLUMNS, _rows(own)), "", own.self_replay.message]))
         return
     from rich.console import Console
     from rich.table import Table
@@ -113,4 +117,4 @@ def _print(own: "OwnForecast", form: Form) -> None:
         table.add_row(*(str(cell) for cell in row))
     console = Console()
     console.print(table)
-    console.print(own.gate.message)
+    console.print(own.self_replay.message)

@@ -63,11 +63,13 @@ def simulate(
         if plot is not None:
             whatif.check_picture(plot)
         chosen = whatif.chosen_strategies(strategy)
-        world = whatif.build_scenario(trace, job, whatif.Prices(spot_price, on_demand_price), starts=starts, seed=seed)
+        scenario = whatif.build_scenario(
+            trace, job, whatif.Prices(spot_price, on_demand_price), starts=starts, seed=seed
+        )
         faults = Faults(launch_failure=launch_failure, seed=seed)
-        rows = whatif.compare(world, chosen, faults)
+        rows = whatif.compare(scenario, chosen, faults)
         if plot is not None:
-            whatif.draw(world, chosen[0], faults, plot)
+            whatif.draw(scenario, chosen[0], faults, plot)
     except (ScalingInputError, ValueError, OSError) as error:
         fail(str(error), USAGE_ERROR)
     if due < hours + startup_seconds / 3600:
@@ -75,15 +77,20 @@ def simulate(
         typer.echo(
             f"the work needs {least:.2f} h at full width, the deadline is {due:g} h: nobody is in time", err=True
         )
-    _print(rows, world, output, seed)
+    _print(rows, scenario, output, seed)
     if plot is not None:
         typer.echo(f"wrote {plot}", err=True)
 
 
-def _print(rows: list[dict[str, Any]], world: "Scenario", output: Form, seed: int) -> None:
+def _print(rows: list[dict[str, Any]], scenario: "Scenario", output: Form, seed: int) -> None:
     from evalfleet.cli.output import Format, print_data
 
-    content = {"seed": seed, "windows": world.counts.shape[1], "tickSeconds": world.tick_seconds, "strategies": rows}
+    content = {
+        "seed": seed,
+        "windows": scenario.counts.shape[1],
+        "tickSeconds": scenario.tick_seconds,
+        "strategies": rows,
+    }
     if output in (Form.JSON, Form.YAML):
         print_data(content, Format(output.value))
         return
@@ -95,7 +102,7 @@ def _print(rows: list[dict[str, Any]], world: "Scenario", output: Form, seed: in
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{world.counts.shape[1]} windows, tick {world.tick_seconds:g} s, seed {seed}")
+    table = Table(title=f"{scenario.counts.shape[1]} windows, tick {scenario.tick_seconds:g} s, seed {seed}")
     for name in rows[0]:
         table.add_column(_HEADINGS.get(name, name), justify="left" if name == "strategy" else "right", no_wrap=True)
     for row in rows:

@@ -1,12 +1,12 @@
-"""ElasticAuto, the default: a slack ledger that learns its margin from the launches it saw fail."""
+"""ElasticAuto, the default: keeps slack, and learns its margin from the launches it saw fail."""
 
 from dataclasses import dataclass
 
-from evalfleet_scaling.capacity.ledger import LedgerSettings, decide_by_ledger
+from evalfleet_scaling.capacity.slack import SlackSettings, decide_by_slack
 from evalfleet_scaling.capacity.view import CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName
 
-_SETTINGS = LedgerSettings(
+_SETTINGS = SlackSettings(
     reserve=0.15,
     reserve_by_load=0.85,
     reserve_scarce=0.8,
@@ -26,7 +26,7 @@ class ElasticAuto:
     The settings were searched on the traces of docs/capacity.md, which lists every idea tried with its number.
     """
 
-    settings: LedgerSettings = _SETTINGS
+    settings: SlackSettings = _SETTINGS
 
     @property
     def name(self) -> StrategyName:
@@ -35,4 +35,4 @@ class ElasticAuto:
 
     def decide(self, view: CapacityView) -> CapacityPlan:
         """Spot while the guarantee allows, on-demand for what it does not."""
-        return decide_by_ledger(view, self.settings)
+        return decide_by_slack(view, self.settings)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left, fill_when_critical, is_critical, straight_line
+from evalfleet_scaling.capacity.safety_net import capacity_left, fill_when_critical, is_critical, straight_line
 from evalfleet_scaling.capacity.slots import (
     fill,
     fill_fallback,

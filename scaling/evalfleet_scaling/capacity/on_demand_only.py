@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left
+from evalfleet_scaling.capacity.safety_net import capacity_left
 from evalfleet_scaling.capacity.slots import ALL, fill_fallback
 from evalfleet_scaling.capacity.view import EMPTY, CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName
@@ -21,6 +21,6 @@ class OnDemandOnly:
 
     def decide(self, view: CapacityView) -> CapacityPlan:
         """Fill every slot with on-demand, whatever ran there."""
-        firm = np.where(view.on_firm & view.usable, view.slot_pool, EMPTY)
+        on_demand = np.where(view.on_demand & view.usable, view.slot_pool, EMPTY)
         slack = capacity_left(view, 1.0) - view.work_left
-        return CapacityPlan(fill_fallback(view, firm, np.full(len(view.width), ALL)), slack < 0, slack)
+        return CapacityPlan(fill_fallback(view, on_demand, np.full(len(view.width), ALL)), slack < 0, slack)

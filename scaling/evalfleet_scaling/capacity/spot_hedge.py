@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left, fill_when_critical, is_critical
+from evalfleet_scaling.capacity.safety_net import capacity_left, fill_when_critical, is_critical
 from evalfleet_scaling.capacity.slots import fill_fallback, fill_spot, first_by, whole_up
 from evalfleet_scaling.capacity.view import EMPTY, CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName
@@ -30,9 +30,9 @@ class SpotHedge:
         ready = (view.on_spot & view.usable & (view.startup_left <= 0)).sum(axis=1)
         slot_pool = fill_spot(view, present, np.minimum(pace + self.extra, view.width) - spot)
         target = np.clip(pace + self.extra - ready, 0, pace)
-        firm = slot_pool == view.fallback
-        surplus = np.maximum(firm.sum(axis=1) - target, 0)
-        slot_pool = np.where(first_by(firm, surplus, -view.startup_left), EMPTY, slot_pool)
+        on_demand = slot_pool == view.fallback
+        surplus = np.maximum(on_demand.sum(axis=1) - target, 0)
+        slot_pool = np.where(first_by(on_demand, surplus, -view.startup_left), EMPTY, slot_pool)
         slot_pool = fill_fallback(view, slot_pool, target - (slot_pool == view.fallback).sum(axis=1))
         critical = is_critical(view)
         slack = capacity_left(view, 2.0) - view.work_left

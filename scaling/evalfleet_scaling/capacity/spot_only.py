@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left
+from evalfleet_scaling.capacity.safety_net import capacity_left
 from evalfleet_scaling.capacity.slots import fill_spot
 from evalfleet_scaling.capacity.view import EMPTY, CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName

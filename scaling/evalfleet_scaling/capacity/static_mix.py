@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left, fill_when_critical, is_critical
+from evalfleet_scaling.capacity.safety_net import capacity_left, fill_when_critical, is_critical
 from evalfleet_scaling.capacity.slots import fill_fallback, fill_spot, whole_up
 from evalfleet_scaling.capacity.view import EMPTY, CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName
@@ -23,11 +23,11 @@ class StaticMix:
 
     def decide(self, view: CapacityView) -> CapacityPlan:
         """Keep the on-demand share filled; the spot share takes what is offered."""
-        firm_share = whole_up(view.width * (100 - self.spot_percent) / 100.0)
+        on_demand_share = whole_up(view.width * (100 - self.spot_percent) / 100.0)
         present = np.where(view.usable, view.slot_pool, EMPTY)
-        missing = firm_share - (view.on_firm & view.usable).sum(axis=1)
+        missing = on_demand_share - (view.on_demand & view.usable).sum(axis=1)
         slot_pool = fill_fallback(view, present, missing)
-        room = (view.width - firm_share) - (view.on_spot & view.usable).sum(axis=1)
+        room = (view.width - on_demand_share) - (view.on_spot & view.usable).sum(axis=1)
         slot_pool = fill_spot(view, slot_pool, room)
         critical = is_critical(view)
         slack = capacity_left(view, 2.0) - view.work_left

@@ -1,4 +1,4 @@
-"""The one interface of all capacity strategies, and the guard that no plan exceeds what is offered."""
+"""The one interface of all capacity strategies, and the check that no plan exceeds what is offered."""
 
 from dataclasses import replace
 from typing import Protocol
@@ -23,7 +23,7 @@ class Strategy(Protocol):
 
 
 def within_offers(view: CapacityView, plan: CapacityPlan) -> CapacityPlan:
-    """The plan without starts beyond a job's width or a pool's offer; firm starts spill over to other firm pools.
+    """The plan without starts beyond a job's width or a pool's offer; on-demand starts spill over to the next pool.
 
     Workers that already run and stay are never touched, so that a shrinking quota stops nobody.
     """
@@ -36,8 +36,8 @@ def within_offers(view: CapacityView, plan: CapacityPlan) -> CapacityPlan:
     spilled = (wanted >= 0) & (kept == EMPTY) & (starting == EMPTY) & ~view.is_spot[wanted]
     if spilled.any():
         for pool in np.argsort(view.price[:, ~view.is_spot].mean(axis=0), kind="stable"):
-            firm = int(np.flatnonzero(~view.is_spot)[pool])
-            moved, room = _admit(np.where(spilled, firm, EMPTY), room, firm)
+            on_demand = int(np.flatnonzero(~view.is_spot)[pool])
+            moved, room = _admit(np.where(spilled, on_demand, EMPTY), room, on_demand)
             starting = np.where(moved >= 0, moved, starting)
             spilled = spilled & (moved == EMPTY)
     return replace(plan, slot_pool=np.where(kept >= 0, kept, starting))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left, fill_when_critical, is_critical, straight_line
+from evalfleet_scaling.capacity.safety_net import capacity_left, fill_when_critical, is_critical, straight_line
 from evalfleet_scaling.capacity.slots import ALL, fill, fill_fallback, fill_spot, first, spot_order
 from evalfleet_scaling.capacity.view import EMPTY, CapacityPlan, CapacityView
 from evalfleet_scaling.model import StrategyName
@@ -32,8 +32,8 @@ class UniformProgress:
         ahead = done > straight_line(view, self.hysteresis_startups * view.fallback_startup)
         slot_pool = fill_spot(view, np.where(view.usable, view.slot_pool, EMPTY))
         room = view.spot_offered.sum(axis=1) - (slot_pool != view.slot_pool).sum(axis=1)
-        firm = slot_pool == view.fallback
-        swapped = first(firm, np.where(ahead, np.maximum(room, 0), 0))
+        on_demand = slot_pool == view.fallback
+        swapped = first(on_demand, np.where(ahead, np.maximum(room, 0), 0))
         taken = view.spot_offered - _started(view, slot_pool)
         slot_pool = fill(slot_pool, swapped, spot_order(view), np.maximum(taken, 0))
         slot_pool = fill_fallback(view, slot_pool, np.where(behind, ALL, 0))

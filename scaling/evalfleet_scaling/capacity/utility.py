@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalfleet_scaling.capacity.guard import capacity_left, fill_when_critical, is_critical
+from evalfleet_scaling.capacity.safety_net import capacity_left, fill_when_critical, is_critical
 from evalfleet_scaling.capacity.slots import ALL, fill, fill_fallback, first_by, spot_order
 from evalfleet_scaling.capacity.view import EMPTY, CapacityPlan, CapacityView, FloatArray
 from evalfleet_scaling.model import StrategyName
@@ -34,10 +34,10 @@ class Utility:
         offered = np.where(spot > 0, view.spot_offered, 0)
         move_cost = view.fallback_startup / self._life(view)[:, view.is_spot].max(axis=1, initial=1.0)
         better = spot.max(axis=1) > on_demand + move_cost * view.price[:, view.fallback]
-        firm = slot_pool == view.fallback
-        candidates = (view.usable & (slot_pool == EMPTY)) | (firm & better[:, None])
+        on_fallback = slot_pool == view.fallback
+        candidates = (view.usable & (slot_pool == EMPTY)) | (on_fallback & better[:, None])
         count = np.minimum(candidates.sum(axis=1), offered.sum(axis=1))
-        chosen = first_by(candidates, count, np.where(firm, 1.0, 0.0))
+        chosen = first_by(candidates, count, np.where(on_fallback, 1.0, 0.0))
         slot_pool = fill(slot_pool, chosen, spot_order(view), offered)
         slot_pool = fill_fallback(view, slot_pool, np.where(on_demand > 0, ALL, 0))
         critical = is_critical(view)

@@ -44,7 +44,7 @@ class CapacityView:
     fallback_launches: FloatArray  # [J] recent launches on it
     fallback_failures: FloatArray  # [J] of those, how many failed
     was_critical: BoolArray  # [J] answer of the previous decision
-    spot_seen: IntArray  # [J] most spot workers the job could have had at one moment so far
+    most_spot: IntArray  # [J] most spot workers the job could have had at one moment so far
 
     @property
     def usable(self) -> BoolArray:
@@ -66,7 +66,7 @@ class CapacityView:
         return result
 
     @property
-    def on_firm(self) -> BoolArray:
+    def on_demand(self) -> BoolArray:
         """[J, K] slots with a worker that cannot be taken away."""
         result: BoolArray = (self.slot_pool >= 0) & ~self.is_spot[self.slot_pool]
         return result

@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from evalfleet_scaling.admission import Capacity, Verdicts, admit
+from evalfleet_scaling.admission import Admissions, Capacity, admit
 from evalfleet_scaling.arrays import BoolArray, FloatArray, IntArray
 from evalfleet_scaling.fleet.tables import Fleet
 from evalfleet_scaling.memory import Refusal
@@ -67,11 +67,11 @@ def accept_jobs(fleet: Fleet) -> Accepted:
         standing[row] = Standing.BEST_EFFORT if jobs.run_anyway[row] else Standing.REFUSED
     requests = _requests(fleet, standing)
     if len(requests):
-        verdicts = _examine(fleet, standing, requests)
-        standing[requests] = _after(verdicts, jobs.run_anyway[requests])
-        earliest[requests] = verdicts.earliest
-        short[requests] = verdicts.short_of_money
-        refused |= _new_refusals(fleet, requests, verdicts)
+        admissions = _examine(fleet, standing, requests)
+        standing[requests] = _after(admissions, jobs.run_anyway[requests])
+        earliest[requests] = admissions.earliest
+        short[requests] = admissions.short_of_money
+        refused |= _new_refusals(fleet, requests, admissions)
     memory = {jobs.jobs[row].name: refusal for row, refusal in refused.items()}
     return Accepted(standing, earliest, short, memory)
 
@@ -144,7 +144,7 @@ def _requests(fleet: Fleet, standing: IntArray) -> IntArray:
     return rows[np.lexsort((jobs.submitted[rows], -jobs.priority[rows]))]
 
 
-def _examine(fleet: Fleet, standing: IntArray, requests: IntArray) -> Verdicts:
+def _examine(fleet: Fleet, standing: IntArray, requests: IntArray) -> Admissions:
     # A new promise reserves a start and a preemption per worker, each with a decision delay; older ones used some.
     startup = float(fleet.pools.startup[fleet.pools.fallback])
     committed = promises_of(fleet, np.flatnonzero(standing == Standing.GUARANTEED), startup + fleet.tick)
@@ -153,11 +153,11 @@ def _examine(fleet: Fleet, standing: IntArray, requests: IntArray) -> Verdicts:
     allowed = fleet.jobs.allowed
     if allowed is None:
         return admit(committed, asked, capacity_of(fleet), fills)
-    # A job that may use no firm pool can be promised nothing, whatever deadline it asks for.
+    # A job that may use no on-demand pool can be promised nothing, whatever deadline it asks for.
     reachable = (allowed[requests] & ~fleet.pools.is_spot[None, :]).any(axis=1)
     asked = replace(asked, deadline=np.where(reachable, asked.deadline, -inf))
-    verdicts = admit(committed, asked, capacity_of(fleet), fills)
-    return replace(verdicts, earliest=np.where(reachable, verdicts.earliest, inf))
+    admissions = admit(committed, asked, capacity_of(fleet), fills)
+    return replace(admissions, earliest=np.where(reachable, admissions.earliest, inf))
 
 
 def capacity_of(fleet: Fleet) -> Capacity:
@@ -176,24 +176,24 @@ def capacity_of(fleet: Fleet) -> Capacity:
     )
 
 
-def _after(verdicts: Verdicts, run_anyway: BoolArray) -> IntArray:
+def _after(admissions: Admissions, run_anyway: BoolArray) -> IntArray:
     refused = np.where(run_anyway, Standing.BEST_EFFORT, Standing.REFUSED)
-    decided = np.where(verdicts.admitted, Standing.GUARANTEED, refused)
-    return np.where(verdicts.decided, decided, Standing.UNDECIDED).astype(np.int64)
+    decided = np.where(admissions.admitted, Standing.GUARANTEED, refused)
+    return np.where(admissions.decided, decided, Standing.UNDECIDED).astype(np.int64)
 
 
-def _new_refusals(fleet: Fleet, requests: IntArray, verdicts: Verdicts) -> dict[int, Refusal]:
+def _new_refusals(fleet: Fleet, requests: IntArray, admissions: Admissions) -> dict[int, Refusal]:
     found = {}
-    for index in np.flatnonzero(verdicts.decided & ~verdicts.admitted).tolist():
+    for index in np.flatnonzero(admissions.decided & ~admissions.admitted).tolist():
         row = int(requests[index])
         job = fleet.jobs.jobs[row]
-        earliest = float(verdicts.earliest[index])
+        earliest = float(admissions.earliest[index])
         assert job.deadline_seconds is not None
         found[row] = Refusal(
             deadline_seconds=job.deadline_seconds,
             work_gpu_seconds=job.work_left_gpu_seconds,
             earliest_feasible_deadline_seconds=None if earliest == inf else fleet.now + earliest,
-            short_of_money=bool(verdicts.short_of_money[index]),
+            short_of_money=bool(admissions.short_of_money[index]),
             retry_seconds=fleet.now + _RETRY_SECONDS,
         )
     return found

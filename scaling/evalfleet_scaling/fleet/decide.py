@@ -7,13 +7,13 @@ from evalfleet_scaling.capacity.strategy import Strategy
 from evalfleet_scaling.fleet.accept import Accepted, accept_jobs
 from evalfleet_scaling.fleet.enforce import enforce
 from evalfleet_scaling.fleet.explain import Findings, explain_jobs, explain_limits
-from evalfleet_scaling.fleet.force import forced_slots
-from evalfleet_scaling.fleet.guard import guard_promises
+from evalfleet_scaling.fleet.lookahead import look_ahead
+from evalfleet_scaling.fleet.minimums import minimum_slots
 from evalfleet_scaling.fleet.mix import Bounds, Mix, mix_capacity
 from evalfleet_scaling.fleet.money import read_money
-from evalfleet_scaling.fleet.settle import Settled, settle_changes
 from evalfleet_scaling.fleet.share import SpotShare, share_spot
 from evalfleet_scaling.fleet.slots import joined
+from evalfleet_scaling.fleet.stabilize import Stabilized, stabilize
 from evalfleet_scaling.fleet.tables import Fleet, read_fleet
 from evalfleet_scaling.fleet.words import plural
 from evalfleet_scaling.memory import FleetMemory
@@ -29,28 +29,28 @@ def decide_fleet(snapshot: FleetSnapshot, strategy: Strategy | None = None) -> F
     fleet = read_fleet(snapshot)
     accepted = accept_jobs(fleet)
     share = share_spot(fleet, accepted)
-    guard = guard_promises(fleet, accepted)
-    money = read_money(fleet, guard)
-    bounds = Bounds(share, guard, money)
+    lookahead = look_ahead(fleet, accepted)
+    money = read_money(fleet, lookahead)
+    bounds = Bounds(share, lookahead, money)
     mix = mix_capacity(fleet, accepted, bounds, strategy or _strategy(fleet))
-    kept, new = forced_slots(fleet, accepted, mix.slots)
-    settled = settle_changes(fleet, accepted, joined(kept, mix.slots, new), mix.critical, share.reclaim)
-    enforced = enforce(fleet, accepted, money, mix, settled.slots)
+    kept, new = minimum_slots(fleet, accepted, mix.slots)
+    stabilized = stabilize(fleet, accepted, joined(kept, mix.slots, new), mix.critical, share.reclaim)
+    enforced = enforce(fleet, accepted, money, mix, stabilized.slots)
     limits = explain_limits(enforced)
     reason, message = _policy_words(fleet, accepted, limits)
     return FleetDecision(
         jobs=explain_jobs(Findings(fleet, accepted, share, mix, enforced)),
         reason=reason,
         message=message,
-        next_decision_seconds=_next_decision(fleet, settled),
+        next_decision_seconds=_next_decision(fleet, stabilized),
         limits_hit=limits,
-        memory=_memory(fleet, accepted, mix, settled, share),
+        memory=_memory(fleet, accepted, mix, stabilized, share),
     )
 
 
 def _strategy(fleet: Fleet) -> Strategy:
-    """The strategy that the policy names; without a firm pool there is nothing to choose from but spot."""
-    return strategy_named(fleet.snapshot.strategy if len(fleet.pools.firm) else StrategyName.SPOT_ONLY)
+    """The strategy that the policy names; without an on-demand pool there is nothing to choose from but spot."""
+    return strategy_named(fleet.snapshot.strategy if len(fleet.pools.on_demand) else StrategyName.SPOT_ONLY)
 
 
 def _policy_words(fleet: Fleet, accepted: Accepted, limits: tuple[LimitHit, ...]) -> tuple[str, str]:
@@ -61,18 +61,18 @@ def _policy_words(fleet: Fleet, accepted: Accepted, limits: tuple[LimitHit, ...]
     return "Decided", jobs
 
 
-def _next_decision(fleet: Fleet, settled: Settled) -> float:
+def _next_decision(fleet: Fleet, stabilized: Stabilized) -> float:
     regular = fleet.now + fleet.tick
-    return regular if settled.next_change_seconds is None else min(regular, settled.next_change_seconds)
+    return regular if stabilized.next_change_seconds is None else min(regular, stabilized.next_change_seconds)
 
 
-def _memory(fleet: Fleet, accepted: Accepted, mix: Mix, settled: Settled, share: SpotShare) -> FleetMemory:
+def _memory(fleet: Fleet, accepted: Accepted, mix: Mix, stabilized: Stabilized, share: SpotShare) -> FleetMemory:
     names = [job.name for job in fleet.jobs.jobs]
     return FleetMemory(
         critical=frozenset(names[row] for row in np.flatnonzero(mix.critical).tolist()),
-        surplus_since=settled.surplus_since,
-        shortage_since=settled.shortage_since,
-        removals_seconds=settled.removals_seconds,
+        surplus_since=stabilized.surplus_since,
+        shortage_since=stabilized.shortage_since,
+        removals_seconds=stabilized.removals_seconds,
         refused=accepted.refused,
-        spot_seen=dict(zip(names, share.seen.tolist(), strict=True)),
+        most_spot=dict(zip(names, share.most_spot.tolist(), strict=True)),
     )

@@ -1,4 +1,4 @@
-"""From wanted slots to what may exist: budgets, forced workers, limits and rates, in the order of what matters most.
+"""From wanted slots to what may exist: budgets, minimums, limits and rates, in the order of what matters most.
 
 Every constraint is a running sum over the slots in rank order, cut where it exceeds its limit, so that no combination
 can exceed any of them and the most important slots are the last to go.
@@ -37,7 +37,7 @@ def enforce(fleet: Fleet, accepted: Accepted, money: Money, mix: Mix, wanted: Sl
     denied = ~may_use_on_demand(money.state, mix.critical, money.price_per_hour)
     wanted = _without_denied(fleet, wanted, denied)
     wanted = _within_width(fleet, wanted)
-    wanted = _onto_firm_pools(fleet, wanted)
+    wanted = _onto_on_demand_pools(fleet, wanted)
     cutter = _Cutter(fleet, wanted, _rank(fleet, accepted, mix, wanted))
     cutter.cut_pools()
     cutter.cut_jobs(spending_rate_limit(money.state, mix.critical, _ENFORCED_AFTER_TICKS * fleet.tick))
@@ -58,17 +58,17 @@ def _within_width(fleet: Fleet, slots: Slots) -> Slots:
     return slots if inside.all() else selected(slots, inside)
 
 
-def _onto_firm_pools(fleet: Fleet, slots: Slots) -> Slots:
-    """Spread new firm workers over the firm pools with room that the job may use, best pool first."""
+def _onto_on_demand_pools(fleet: Fleet, slots: Slots) -> Slots:
+    """Spread new on-demand workers over the on-demand pools with room that the job may use, best pool first."""
     pools, allowed = fleet.pools, fleet.jobs.allowed
     pending = np.flatnonzero((slots.worker < 0) & ~pools.is_spot[slots.pool])
-    if len(pending) == 0 or (len(pools.firm) == 1 and allowed is None):
+    if len(pending) == 0 or (len(pools.on_demand) == 1 and allowed is None):
         return slots
     pool = slots.pool.copy()
     pool[pending] = -1
     staying = np.bincount(pool[pool >= 0], minlength=len(pools.names))
     room = np.minimum(pools.room, np.maximum(pools.max_workers - staying, 0))
-    for column in pools.firm.tolist():
+    for column in pools.on_demand.tolist():
         open_ = pending[pool[pending] < 0]
         if allowed is not None:
             open_ = open_[allowed[slots.job[open_], column]]
@@ -86,11 +86,11 @@ def _rank(fleet: Fleet, accepted: Accepted, mix: Mix, slots: Slots) -> IntArray:
        need it at once; 4. other promised, 5. the rest. Running workers first in 2 to 5.
     """
     standing = accepted.standing[slots.job]
-    firm = ~fleet.pools.is_spot[slots.pool]
+    on_demand = ~fleet.pools.is_spot[slots.pool]
     promised = standing == Standing.GUARANTEED
     late = (standing == Standing.BEST_EFFORT) & ~fleet.jobs.best_effort[slots.job] & fleet.jobs.was_admitted[slots.job]
-    share = promised & _within_share(mix.needed, slots, firm)
-    tiers = [slots.must, late, promised & firm & mix.critical[slots.job], share, promised]
+    share = promised & _within_share(mix.needed, slots, on_demand)
+    tiers = [slots.must, late, promised & on_demand & mix.critical[slots.job], share, promised]
     tier = np.select(tiers, [0, 1, 2, 3, 4], 5)
     nth = nth_of_job(slots.job)
     left = fleet.jobs.left[slots.job]
@@ -101,11 +101,11 @@ def _rank(fleet: Fleet, accepted: Accepted, mix: Mix, slots: Slots) -> IntArray:
     return np.lexsort(keys)
 
 
-def _within_share(needed: IntArray, slots: Slots, firm: BoolArray) -> BoolArray:
-    """Firm slots that are among the first `needed` of their job, running ones counted first."""
+def _within_share(needed: IntArray, slots: Slots, on_demand: BoolArray) -> BoolArray:
+    """On-demand slots that are among the first `needed` of their job, running ones counted first."""
     result = np.zeros(len(slots.job), dtype=np.bool_)
     if needed.any():
-        rows = np.flatnonzero(firm)
+        rows = np.flatnonzero(on_demand)
         rows = rows[np.argsort(slots.worker[rows] < 0, kind="stable")]
         result[rows] = nth_of_job(slots.job[rows]) < needed[slots.job[rows]]
     return result
@@ -142,8 +142,8 @@ class _Cutter:
             self._cut("pool", on_pool & self._new, np.ones(len(on_pool)), float(pools.room[column]))
         quota = self._fleet.snapshot.limits.on_demand_quota_workers
         if quota is not None:
-            firm = ~pools.is_spot[self._slots.pool]
-            self._cut("onDemandQuota", firm, np.ones(len(firm)), float(quota))
+            on_demand = ~pools.is_spot[self._slots.pool]
+            self._cut("onDemandQuota", on_demand, np.ones(len(on_demand)), float(quota))
 
     def cut_jobs(self, rate_limit: FloatArray) -> None:
         """Money per hour that each job's own budget allows until the next decision."""

@@ -92,11 +92,11 @@ def explain_limits(enforced: Enforced) -> tuple[LimitHit, ...]:
 def _words(findings: Findings, counts: IntArray) -> list[tuple[str, str]]:
     """Reason and message of every job."""
     fleet, accepted = findings.fleet, findings.accepted
-    firm = counts[:, ~fleet.pools.is_spot].sum(axis=1)
+    on_demand = counts[:, ~fleet.pools.is_spot].sum(axis=1)
     has_deadline = fleet.jobs.left < inf
     active = zip(
-        firm.tolist(),
-        (counts.sum(axis=1) - firm).tolist(),
+        on_demand.tolist(),
+        (counts.sum(axis=1) - on_demand).tolist(),
         _known(fleet.jobs.left, findings.mix.critical),
         has_deadline.tolist(),
         _blocked(findings),
@@ -124,18 +124,18 @@ def _blocked(findings: Findings) -> list[str]:
     narrow = np.bincount(enforced.slots.job, minlength=len(jobs.work)) < jobs.width
     money = enforced.money_short | (enforced.on_demand_denied & np.isfinite(jobs.max_cost) & narrow)
     for limit, rows in (*enforced.waiting.items(), ("budget", money)):
-        held = rows & ~_fills_firm_pools(findings) if limit == "pool" else rows
+        held = rows & ~_fills_on_demand_pools(findings) if limit == "pool" else rows
         for row in np.flatnonzero(held).tolist():
             result[row] = limit
     return result
 
 
-def _fills_firm_pools(findings: Findings) -> BoolArray:
+def _fills_on_demand_pools(findings: Findings) -> BoolArray:
     """Jobs that have every place there is off spot: no quota will ever come free for them."""
     fleet, slots = findings.fleet, findings.enforced.slots
-    firm = ~fleet.pools.is_spot
-    held = np.bincount(slots.job[firm[slots.pool]], minlength=len(fleet.jobs.work))
-    result: BoolArray = held >= max(1, int(fleet.pools.max_workers[firm].sum()))
+    on_demand = ~fleet.pools.is_spot
+    held = np.bincount(slots.job[on_demand[slots.pool]], minlength=len(fleet.jobs.work))
+    result: BoolArray = held >= max(1, int(fleet.pools.max_workers[on_demand].sum()))
     return result
 
 

@@ -11,7 +11,7 @@ from evalfleet_scaling.arrays import BoolArray, FloatArray, IntArray
 from evalfleet_scaling.capacity.strategy import Strategy
 from evalfleet_scaling.capacity.view import EMPTY, NO_DEADLINE_SECONDS, CapacityView
 from evalfleet_scaling.fleet.accept import Accepted
-from evalfleet_scaling.fleet.guard import Guard
+from evalfleet_scaling.fleet.lookahead import Lookahead
 from evalfleet_scaling.fleet.money import Money
 from evalfleet_scaling.fleet.share import SpotShare
 from evalfleet_scaling.fleet.slots import Slots, joined
@@ -37,12 +37,12 @@ class Bounds:
     """What each job may count on, settled before its strategy is asked."""
 
     share: SpotShare
-    guard: Guard
+    lookahead: Lookahead
     money: Money
 
 
 def mix_capacity(fleet: Fleet, accepted: Accepted, bounds: Bounds, strategy: Strategy) -> Mix:
-    """Let the strategy decide all active jobs, then add what the guard demands."""
+    """Let the strategy decide all active jobs, then add what the lookahead demands."""
     count = len(fleet.jobs.work)
     critical, slack = np.zeros(count, dtype=np.bool_), np.full(count, np.nan)
     parts: list[Slots] = []
@@ -51,9 +51,9 @@ def mix_capacity(fleet: Fleet, accepted: Accepted, bounds: Bounds, strategy: Str
         plan = strategy.decide(_view(fleet, bounds, rows, held))
         critical[rows], slack[rows] = plan.critical, plan.slack
         parts.append(
-            _demanded(fleet, bounds.guard, rows, held, (plan.slot_pool, plan.critical & accepted.guaranteed[rows]))
+            _demanded(fleet, bounds.lookahead, rows, held, (plan.slot_pool, plan.critical & accepted.guaranteed[rows]))
         )
-    shares = np.nan_to_num(bounds.guard.shares) if bounds.guard.contended else np.zeros(count)
+    shares = np.nan_to_num(bounds.lookahead.shares) if bounds.lookahead.contended else np.zeros(count)
     needed = np.ceil(shares - ROUNDING).astype(np.int64)
     return Mix(joined(*parts), critical & accepted.guaranteed, slack, needed)
 
@@ -101,10 +101,10 @@ def _held_slots(fleet: Fleet, share: SpotShare, rows: IntArray, columns: int) ->
 def _view(fleet: Fleet, bounds: Bounds, rows: IntArray, held: _Held) -> CapacityView:
     jobs, pools = fleet.jobs, fleet.pools
     # Where the budget forbids on-demand there is nothing to plan with but spot: no deadline for the strategy.
-    left = np.where(bounds.money.spot_only, NO_DEADLINE_SECONDS, bounds.guard.effective_left)[rows]
+    left = np.where(bounds.money.spot_only, NO_DEADLINE_SECONDS, bounds.lookahead.effective_left)[rows]
     shape = (len(rows), len(pools.names))
     offered = bounds.share.offered[rows].copy()
-    if len(pools.firm):  # where spot is all there is, its own offers hold for the fallback too
+    if len(pools.on_demand):  # where spot is all there is, its own offers hold for the fallback too
         offered[:, pools.fallback] = jobs.width[rows]
     age = np.maximum(fleet.now - pools.offered_since, 0.0)
     aged = age >= STEADY_STARTUPS * pools.startup
@@ -129,19 +129,21 @@ def _view(fleet: Fleet, bounds: Bounds, rows: IntArray, held: _Held) -> Capacity
         fallback_launches=ones * pools.launches[pools.fallback],
         fallback_failures=ones * pools.launch_failures[pools.fallback],
         was_critical=jobs.was_critical[rows],
-        spot_seen=bounds.share.seen[rows],
+        most_spot=bounds.share.most_spot[rows],
     )
 
 
-def _demanded(fleet: Fleet, guard: Guard, rows: IntArray, held: _Held, plan: tuple[IntArray, BoolArray]) -> Slots:
-    """The plan of a group (pools, critical) with the guard's demands on top, as flat entries."""
+def _demanded(
+    fleet: Fleet, lookahead: Lookahead, rows: IntArray, held: _Held, plan: tuple[IntArray, BoolArray]
+) -> Slots:
+    """The plan of a group (pools, critical) with the lookahead's demands on top, as flat entries."""
     wanted, critical = plan
     pools = fleet.pools
     steady = (held.pool >= 0) & ~pools.is_spot[held.pool]
-    keeps = steady & (np.cumsum(steady, axis=1) <= guard.must_keep[rows][:, None])
+    keeps = steady & (np.cumsum(steady, axis=1) <= lookahead.must_keep[rows][:, None])
     wanted = np.where(keeps, held.pool, wanted)
     fallback = (wanted == pools.fallback) & ~steady
-    missing = np.maximum(guard.must_start[rows] - fallback.sum(axis=1), 0)
+    missing = np.maximum(lookahead.must_start[rows] - fallback.sum(axis=1), 0)
     if missing.any():
         usable = np.arange(wanted.shape[1])[None, :] < fleet.jobs.width[rows][:, None]
         # Empty slots first, then slots on spot, which keep working only if they need not yield.
@@ -151,9 +153,9 @@ def _demanded(fleet: Fleet, guard: Guard, rows: IntArray, held: _Held, plan: tup
         np.put_along_axis(chosen, empty_first, np.arange(wanted.shape[1])[None, :] < missing[:, None], axis=1)
         wanted = np.where(chosen & free, pools.fallback, wanted)
         fallback |= chosen & free
-    starts = fallback & (np.cumsum(fallback, axis=1) <= guard.must_start[rows][:, None])
+    starts = fallback & (np.cumsum(fallback, axis=1) <= lookahead.must_start[rows][:, None])
     must = keeps | starts
-    if not guard.contended:  # nobody else's promise needs these workers, so each job's own ledger is the guard
+    if not lookahead.contended:  # nobody else's promise needs these workers, so each job's own slack suffices
         must |= critical[:, None] & (wanted != EMPTY) & ~pools.is_spot[wanted]
     row, column = np.nonzero(wanted != EMPTY)
     stays = wanted[row, column] == held.pool[row, column]

@@ -27,7 +27,7 @@ class SpotShare:
     offered: IntArray  # [J, Z] additional workers per pool
     reclaim: IntArray  # rows of the worker table
     short: IntArray  # [J] additional spot workers wanted but not available
-    seen: IntArray  # [J] most spot workers the job could have had at one moment so far
+    most_spot: IntArray  # [J] most spot workers the job could have had at one moment so far
 
 
 def share_spot(fleet: Fleet, accepted: Accepted) -> SpotShare:
@@ -46,12 +46,12 @@ def share_spot(fleet: Fleet, accepted: Accepted) -> SpotShare:
     offered = _place(fleet, granted, np.argsort(urgency, kind="stable"))
     pressing = int((key[losers] < 2 * _TIER).sum())
     short = wanted - offered.sum(axis=1)
-    return SpotShare(offered, _reclaim(fleet, accepted, pressing), short, _seen(fleet, offered))
+    return SpotShare(offered, _reclaim(fleet, accepted, pressing), short, _most_spot(fleet, offered))
 
 
-def _seen(fleet: Fleet, offered: IntArray) -> IntArray:
-    """[J] larger of what was seen before and of the spot workers that it has or may add now."""
-    before = fleet.snapshot.memory.spot_seen
+def _most_spot(fleet: Fleet, offered: IntArray) -> IntArray:
+    """[J] larger of what could be had before and of the spot workers that it has or may add now."""
+    before = fleet.snapshot.memory.most_spot
     known = np.array([before.get(job.name, 0) for job in fleet.jobs.jobs] if before else 0)
     result: IntArray = np.minimum(np.maximum(known, _held(fleet) + offered.sum(axis=1)), fleet.jobs.width)
     return result

@@ -31,7 +31,7 @@ _READY, _BUDGET_WINS, _RUN_ANYWAY = WorkerState.READY, OnConflict.BUDGET, OnInfe
 
 @dataclass(frozen=True, slots=True)
 class PoolTable:
-    """Z pools. Guarantees rest on the *firm* ones: on-demand, or where there is none every pool that is not spot.
+    """Z pools. Guarantees rest on `on_demand`: on-demand pools, or where there is none every pool that is not spot.
 
     Reserved and local machines beside on-demand are used like spot, cheapest first: nothing is promised on them,
     because their number is fixed and others may use them.
@@ -40,7 +40,7 @@ class PoolTable:
     names: tuple[str, ...]
     price: FloatArray  # [Z] per worker and hour, now
     throughput: FloatArray  # [Z]
-    is_spot: BoolArray  # [Z] not firm
+    is_spot: BoolArray  # [Z] can be taken away
     max_workers: IntArray  # [Z]
     used: IntArray  # [Z]
     room: IntArray  # [Z] additional workers that may be started now
@@ -49,13 +49,13 @@ class PoolTable:
     offered_since: FloatArray  # [Z] clock time
     launches: FloatArray  # [Z]
     launch_failures: FloatArray  # [Z]
-    firm: IntArray  # columns, best first
+    on_demand: IntArray  # columns that can carry a guarantee, best first
     spot: IntArray  # columns, best first
 
     @property
     def fallback(self) -> int:
         """The pool that guarantees rest on first; the first pool when none can carry a guarantee."""
-        return int(self.firm[0]) if len(self.firm) else 0
+        return int(self.on_demand[0]) if len(self.on_demand) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ def read_fleet(snapshot: FleetSnapshot) -> Fleet:
 
 
 def _quota(snapshot: FleetSnapshot, pools: PoolTable) -> float:
-    """Workers that guarantees may rest on: firm machines within quota, worker limit and money per hour."""
+    """Workers that guarantees may rest on: on-demand machines within quota, worker limit and money per hour."""
     limits = snapshot.limits
-    quota = float(pools.max_workers[pools.firm].sum())
+    quota = float(pools.max_workers[pools.on_demand].sum())
     for most in (limits.on_demand_quota_workers, limits.max_workers):
         quota = quota if most is None else min(quota, float(most))
     price = float(pools.price[pools.fallback])
@@ -151,12 +151,12 @@ def _worker_indices(snapshot: FleetSnapshot) -> tuple[IntArray, IntArray]:
 
 def _read_pools(snapshot: FleetSnapshot, worker_pool: IntArray) -> PoolTable:
     pools = snapshot.pools
-    seen = {observation.pool_name: observation for observation in snapshot.observations}
-    observed = [seen.get(pool.name) or PoolObservation(pool.name) for pool in pools]
+    known = {observation.pool_name: observation for observation in snapshot.observations}
+    observed = [known.get(pool.name) or PoolObservation(pool.name) for pool in pools]
     used = np.bincount(worker_pool, minlength=len(pools)).astype(np.int64)
-    price = np.array([float(_price(pool, seen)) for pool, seen in zip(pools, observed, strict=True)])
+    price = np.array([float(_price(pool, one)) for pool, one in zip(pools, observed, strict=True)])
     throughput = np.array([pool.relative_throughput for pool in pools])
-    is_spot = ~_firm(pools)
+    is_spot = ~_on_demand_capable(pools)
     max_workers = _integers(pool.max_workers for pool in pools)
     free = np.maximum(max_workers - used, 0)
     room = _integers(_room(*row, snapshot.now_seconds) for row in zip(pools, observed, free.tolist(), strict=True))
@@ -175,12 +175,12 @@ def _read_pools(snapshot: FleetSnapshot, worker_pool: IntArray) -> PoolTable:
         offered_since=_floats((item.offered_since_seconds for item in observed), snapshot.now_seconds),
         launches=np.array([float(item.launches) for item in observed]),
         launch_failures=np.array([float(item.launch_failures) for item in observed]),
-        firm=order[~is_spot[order] & (max_workers[order] > 0)],
+        on_demand=order[~is_spot[order] & (max_workers[order] > 0)],
         spot=order[is_spot[order]],
     )
 
 
-def _firm(pools: Sequence[Pool]) -> BoolArray:
+def _on_demand_capable(pools: Sequence[Pool]) -> BoolArray:
     on_demand = np.array([pool.capacity_type is CapacityType.ON_DEMAND and pool.max_workers > 0 for pool in pools])
     return on_demand if on_demand.any() else np.array([not pool.is_spot for pool in pools])
 

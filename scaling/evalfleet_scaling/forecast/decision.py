@@ -1,4 +1,4 @@
-"""From a demand quantile to a number of workers: the rules, as pure arithmetic on arrays with one entry per lane.
+"""From a demand quantile to a number of workers: the rules, as pure arithmetic on arrays with one entry per scenario.
 
 Symbols: B backlog (GPU-seconds), y arrivals (GPU-seconds per minute), L lead time and tau tolerated wait (minutes), d
 drain target (minutes), r running workers, D_L demand of the next L minutes, Q_a its quantile, C what running and
@@ -47,7 +47,7 @@ def newsvendor_level(under_cost: float, over_cost: float) -> float:
 def level_of_target(late_work_target_percent: float) -> float:
     """Level that leaves at most the target's share of windows short: 1 - target/100, within 0.5 to 0.99.
 
-    Where to start; how much of the work such a window makes late only a replay tells (`gate.self_replay`).
+    Where to start; how much of the work such a window makes late only a replay tells (`self_replay`).
     """
     require_number(InvalidDecisionError, "late-work target", late_work_target_percent)
     return _clamped(1.0 - late_work_target_percent / 100.0)
@@ -59,7 +59,7 @@ def _clamped(level: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the rules are applied to; arrays of shape (lanes,).
+    """What the rules are applied to; arrays of shape (scenarios,).
 
     Attributes:
         backlog: GPU-seconds that wait.
@@ -140,7 +140,7 @@ def veto_removal(wanted: FloatArray, now: Situation, median: FloatArray) -> Floa
 
 
 def warm_capacity(now: Situation, quantile: FloatArray, most: float = np.inf) -> FloatArray:
-    """Nodes to keep warm, shape (lanes,): whole ones that clear within tau what comes beyond the capacity ordered.
+    """Nodes to keep warm, shape (scenarios,): whole ones that clear within tau what comes beyond the capacity ordered.
 
     The size of a CapacityBuffer: ceil(max(0, B + Q_a - C) / (60 tau)), at most `most`; 0 where there is no forecast.
     """

@@ -1,6 +1,6 @@
 """Fluid queue of GPU-seconds behind a worker policy: start-up is paid, work is served first come, first served.
 
-In minute t, of every lane alike:
+In minute t, of every scenario alike:
 
     ready(t)   = workers ordered at the end of minute t - 1 - lead
     served(t)  = min(backlog(t-1) + arrived(t), 60 running(t))
@@ -22,9 +22,9 @@ from evalfleet_scaling.forecast.policy import (
     WORKER_SECONDS,
     IndexArray,
     InvalidPolicyError,
-    Lanes,
     Observation,
     PolicyFactory,
+    Scenarios,
 )
 
 ROUNDING = 1e-9
@@ -33,8 +33,8 @@ MOST_WORKERS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """Sums per bucket of time and lane, each of shape (buckets, lanes).
+class Totals:
+    """Sums per bucket of time and scenario, each of shape (buckets, scenarios).
 
     Attributes:
         bucket_minutes: length of a bucket; the last one may be shorter.
@@ -53,7 +53,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Minute by minute, each of shape (minutes, lanes): cumulative arrivals and served work, backlog, workers."""
+    """Minute by minute, each of shape (minutes, scenarios): cumulative arrivals and served work, backlog, workers."""
 
     arrived: FloatArray
     served: FloatArray
@@ -63,18 +63,18 @@ class Path:
 
 
 class FluidQueue:
-    """State of all lanes; arrays of shape (lanes,) except `ring`.
+    """State of all scenarios; arrays of shape (scenarios,) except `ring`.
 
     `ring[m % size]` are the workers that begin to serve with minute m. How many there are, and what they can serve
     within the lead time, is kept up to date rather than summed: replays spend most of their time here.
     """
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lead = lanes.lead_minutes
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.lead = scenarios.lead_minutes
         self.size = int(self.lead.max()) + 1
         self.minute = 0
-        self.ring = np.zeros((self.size, len(lanes)))
-        self.backlog, self.running, self.starting, self.pending_credit = np.zeros((4, len(lanes)))
+        self.ring = np.zeros((self.size, len(scenarios)))
+        self.backlog, self.running, self.starting, self.pending_credit = np.zeros((4, len(scenarios)))
 
     def serve(self, arrived: FloatArray) -> FloatArray:
         """One minute passes: workers become ready, work arrives and is served; GPU-seconds served."""
@@ -103,23 +103,25 @@ class FluidQueue:
         if len(unborn):
             self._give_up_starting(unborn, target[unborn])
 
-    def _give_up_starting(self, lanes: IndexArray, target: FloatArray) -> None:
+    def _give_up_starting(self, scenarios: IndexArray, target: FloatArray) -> None:
         minutes = np.arange(self.size)[:, None]
         slots = (self.minute + minutes) % self.size
-        started = self.ring[slots, lanes]
-        before = self.running[lanes] + np.cumsum(started, axis=0) - started
+        started = self.ring[slots, scenarios]
+        before = self.running[scenarios] + np.cumsum(started, axis=0) - started
         kept = np.minimum(started, np.maximum(target - before, 0.0))
-        self.ring[slots, lanes] = kept
-        self.starting[lanes] = kept.sum(axis=0)
-        self.pending_credit[lanes] = WORKER_SECONDS * (np.maximum(self.lead[lanes] - minutes, 0) * kept).sum(axis=0)
+        self.ring[slots, scenarios] = kept
+        self.starting[scenarios] = kept.sum(axis=0)
+        self.pending_credit[scenarios] = WORKER_SECONDS * (np.maximum(self.lead[scenarios] - minutes, 0) * kept).sum(
+            axis=0
+        )
 
 
 class Keep:
     """Ski rental: a worker is given up once it was not wanted for `keep_minutes`, the last added first.
 
-    Worker k of a lane is wanted while `wanted >= k`; so those to keep are the largest number wanted of late. Keeping an
-    idle worker as long as its start-up cost, and no longer, costs at most twice the optimum, whatever comes (Karlin,
-    Manasse, Rudolph and Sleator 1988).
+    Worker k of a scenario is wanted while `wanted >= k`; so those to keep are the largest number wanted of late.
+    Keeping an idle worker as long as its start-up cost, and no longer, costs at most twice the optimum, whatever comes
+    (Karlin, Manasse, Rudolph and Sleator 1988).
     """
 
     def __init__(self, keep_minutes: IndexArray, kept: FloatArray | None = None) -> None:
@@ -131,7 +133,7 @@ class Keep:
         self.age = np.zeros(len(keep_minutes), dtype=np.int64)
 
     def target(self, wanted: FloatArray) -> FloatArray:
-        """Largest number wanted within the last `keep_minutes`, shape (lanes,)."""
+        """Largest number wanted within the last `keep_minutes`, shape (scenarios,)."""
         self.ring[self.minute % self.size] = wanted
         self.age += 1
         higher = (wanted >= self.most) | self.at_once
@@ -143,58 +145,60 @@ class Keep:
         self.minute += 1
         return self.most
 
-    def _look_back(self, lanes: IndexArray) -> None:
+    def _look_back(self, scenarios: IndexArray) -> None:
         """The largest of the ring, and how old its latest occurrence is."""
         ages = np.arange(self.size)[:, None]
-        recent = self.ring[(self.minute - ages) % self.size, lanes]
-        recent = np.where(ages <= self.keep_minutes[lanes], recent, -1.0)
-        self.age[lanes] = np.argmax(recent, axis=0)
-        self.most[lanes] = recent.max(axis=0)
+        recent = self.ring[(self.minute - ages) % self.size, scenarios]
+        recent = np.where(ages <= self.keep_minutes[scenarios], recent, -1.0)
+        self.age[scenarios] = np.argmax(recent, axis=0)
+        self.most[scenarios] = recent.max(axis=0)
 
 
 @dataclass
-class _Books:
-    """Fills a ledger while the queue runs."""
+class _Tally:
+    """Adds up the totals while the queue runs."""
 
-    lanes: Lanes
-    ledger: Ledger
+    scenarios: Scenarios
+    totals: Totals
     arrived: FloatArray
     served: FloatArray
 
-    def enter(self, minute: int, seen: np.ndarray | float, queue: FluidQueue) -> None:
+    def enter(self, minute: int, known: np.ndarray | float, queue: FluidQueue) -> None:
         """Add what the minute cost, and the lateness of the arrivals of tau minutes ago."""
-        row = minute // self.ledger.bucket_minutes
-        self.ledger.paid[row] += seen * WORKER_SECONDS * (queue.running + queue.starting)
-        self.ledger.minutes[row] += seen
-        origin = minute - self.lanes.tolerated_minutes
+        row = minute // self.totals.bucket_minutes
+        self.totals.paid[row] += known * WORKER_SECONDS * (queue.running + queue.starting)
+        self.totals.minutes[row] += known
+        origin = minute - self.scenarios.tolerated_minutes
         if origin >= 0:
-            row = origin // self.ledger.bucket_minutes
-            before = self.lanes.per_lane(self.arrived[origin])
-            came = self.lanes.per_lane(self.arrived[origin + 1] - self.arrived[origin])
-            self.ledger.work[row] += came
-            self.ledger.late[row] += np.clip(before + came - self.served, 0.0, came)
+            row = origin // self.totals.bucket_minutes
+            before = self.scenarios.per_scenario(self.arrived[origin])
+            came = self.scenarios.per_scenario(self.arrived[origin + 1] - self.arrived[origin])
+            self.totals.work[row] += came
+            self.totals.late[row] += np.clip(before + came - self.served, 0.0, came)
 
 
 class Replay:
-    """A policy that runs over all lanes, in one stretch or in several with other settings or another policy each."""
+    """A policy that runs over all scenarios, in one stretch or in several with a setting or a policy of their own."""
 
-    def __init__(self, factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> None:
-        values = np.stack([one.values for one in lanes.series], axis=1)
+    def __init__(self, factory: PolicyFactory, scenarios: Scenarios, bucket_minutes: int = MINUTES_PER_DAY) -> None:
+        values = np.stack([one.values for one in scenarios.series], axis=1)
         self.values, self.known = values, ~np.isnan(values)
         self.all_known = np.all(self.known, axis=1)
         self.filled = np.where(self.known, values, 0.0)
         arrived = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(self.filled, axis=0)])
-        self.lanes, self.policy = lanes, factory(lanes)
-        self.queue, self.keep = FluidQueue(lanes), Keep(lanes.tuning.keep_minutes)
-        self.books = _Books(lanes, _empty(len(values), len(lanes), bucket_minutes), arrived, np.zeros(len(lanes)))
+        self.scenarios, self.policy = scenarios, factory(scenarios)
+        self.queue, self.keep = FluidQueue(scenarios), Keep(scenarios.tuning.keep_minutes)
+        self.tally = _Tally(
+            scenarios, _empty(len(values), len(scenarios), bucket_minutes), arrived, np.zeros(len(scenarios))
+        )
         self.minute = 0
 
-    def become(self, factory: PolicyFactory, lanes: Lanes) -> None:
+    def become(self, factory: PolicyFactory, scenarios: Scenarios) -> None:
         """Go on with another policy or other settings on the same series and lead times; workers and backlog stay."""
-        self.lanes, self.policy = lanes, factory(lanes)
-        self.keep = Keep(lanes.tuning.keep_minutes, self.keep.most)
+        self.scenarios, self.policy = scenarios, factory(scenarios)
+        self.keep = Keep(scenarios.tuning.keep_minutes, self.keep.most)
 
-    def advance(self, stop: int | None = None, path: Path | None = None) -> Ledger:
+    def advance(self, stop: int | None = None, path: Path | None = None) -> Totals:
         """Run up to minute `stop` (default: the end); the sums so far.
 
         Raises:
@@ -203,53 +207,53 @@ class Replay:
         for minute in range(self.minute, len(self.values) if stop is None else min(stop, len(self.values))):
             self._minute(minute)
             if path is not None:
-                _trace(path, minute, self.books, self.queue)
-            seen = _observe(minute, self.lanes.per_lane(self.values[minute]), self.queue)
-            self.queue.resize(self.keep.target(_whole(self.policy.wanted(seen), len(self.lanes))))
+                _trace(path, minute, self.tally, self.queue)
+            observed = _observe(minute, self.scenarios.per_scenario(self.values[minute]), self.queue)
+            self.queue.resize(self.keep.target(_whole(self.policy.wanted(observed), len(self.scenarios))))
             self.minute = minute + 1
-        return self.books.ledger
+        return self.tally.totals
 
     def _minute(self, minute: int) -> None:
-        self.books.served = self.books.served + self.queue.serve(self.lanes.per_lane(self.filled[minute]))
-        seen = 1.0 if self.all_known[minute] else self.lanes.per_lane(self.known[minute].astype(np.float64))
-        self.books.enter(minute, seen, self.queue)
+        self.tally.served = self.tally.served + self.queue.serve(self.scenarios.per_scenario(self.filled[minute]))
+        known = 1.0 if self.all_known[minute] else self.scenarios.per_scenario(self.known[minute].astype(np.float64))
+        self.tally.enter(minute, known, self.queue)
 
 
-def replay(factory: PolicyFactory, lanes: Lanes, bucket_minutes: int = MINUTES_PER_DAY) -> Ledger:
-    """Run a policy over all lanes from beginning to end and add up what it cost and what was late."""
-    return Replay(factory, lanes, bucket_minutes).advance()
+def replay(factory: PolicyFactory, scenarios: Scenarios, bucket_minutes: int = MINUTES_PER_DAY) -> Totals:
+    """Run a policy over all scenarios from beginning to end and add up what it cost and what was late."""
+    return Replay(factory, scenarios, bucket_minutes).advance()
 
 
-def empty_path(lanes: Lanes) -> Path:
-    """To be filled by `Replay.advance`, for few lanes."""
-    return Path(*(np.zeros((len(lanes.series[0]), len(lanes))) for _ in range(5)))
+def empty_path(scenarios: Scenarios) -> Path:
+    """To be filled by `Replay.advance`, for few scenarios."""
+    return Path(*(np.zeros((len(scenarios.series[0]), len(scenarios))) for _ in range(5)))
 
 
 def _observe(minute: int, arrived: FloatArray, queue: FluidQueue) -> Observation:
     return Observation(minute, arrived, queue.backlog, queue.running, queue.starting, queue.pending_credit)
 
 
-def _whole(wanted: FloatArray, lanes: int) -> FloatArray:
-    if wanted.shape != (lanes,) or not np.isfinite(wanted).all() or wanted.min() < 0:
-        raise InvalidPolicyError("a policy must want a finite number of workers, not negative, in every lane")
+def _whole(wanted: FloatArray, scenarios: int) -> FloatArray:
+    if wanted.shape != (scenarios,) or not np.isfinite(wanted).all() or wanted.min() < 0:
+        raise InvalidPolicyError("a policy must want a finite number of workers, not negative, in every scenario")
     return np.minimum(np.ceil(wanted - ROUNDING), MOST_WORKERS)
 
 
-def _empty(minutes: int, lanes: int, bucket_minutes: int) -> Ledger:
+def _empty(minutes: int, scenarios: int, bucket_minutes: int) -> Totals:
     buckets = -(-minutes // bucket_minutes)
-    return Ledger(bucket_minutes, *(np.zeros((buckets, lanes)) for _ in range(4)))
+    return Totals(bucket_minutes, *(np.zeros((buckets, scenarios)) for _ in range(4)))
 
 
-def _trace(path: Path, minute: int, books: _Books, queue: FluidQueue) -> None:
-    path.arrived[minute] = books.lanes.per_lane(books.arrived[minute + 1])
-    path.served[minute] = books.served
+def _trace(path: Path, minute: int, tally: _Tally, queue: FluidQueue) -> None:
+    path.arrived[minute] = tally.scenarios.per_scenario(tally.arrived[minute + 1])
+    path.served[minute] = tally.served
     path.backlog[minute] = queue.backlog
     path.running[minute] = queue.running
     path.starting[minute] = queue.starting
 
 
 def waits(arrived: FloatArray, served: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Wait of every portion of work in minutes, and its GPU-seconds, from the cumulative curves of one lane.
+    """Wait of every portion of work in minutes, and its GPU-seconds, from the cumulative curves of one scenario.
 
     First come, first served: the work between two successive points of either curve arrived in one minute and was
     served in one minute. What is never served waits until the end.

@@ -11,7 +11,7 @@ import numpy as np
 
 from evalfleet_scaling.forecast.fluid_queue import replay
 from evalfleet_scaling.forecast.interface import MINUTES_PER_DAY, FloatArray, Series
-from evalfleet_scaling.forecast.policy import Candidate, Setting, lanes_of, settings_of
+from evalfleet_scaling.forecast.policy import Candidate, Setting, scenarios_of, settings_of
 
 EQUAL = 1e-9
 
@@ -72,7 +72,7 @@ def replay_grid(
 ) -> Grid:
     """Replay a candidate with every setting of its grid on every series and lead time, side by side."""
     settings = settings_of(candidate)
-    ledger = replay(candidate.factory, lanes_of(series, leads, tolerated_minutes, settings), bucket_minutes)
+    totals = replay(candidate.factory, scenarios_of(series, leads, tolerated_minutes, settings), bucket_minutes)
     shape = (-1, len(series), len(leads), len(settings))
-    work, late, paid = (part.reshape(shape) for part in (ledger.work, ledger.late, ledger.paid))
+    work, late, paid = (part.reshape(shape) for part in (totals.work, totals.late, totals.paid))
     return Grid(settings, tuple(leads), bucket_minutes, work, late, paid)

@@ -5,11 +5,11 @@ Conventions, the same for every policy:
 - Time is in minutes. The observation of minute `t` is made at its end; the answer holds from minute `t + 1` on.
 - A worker serves 60 GPU-seconds a minute. Ordered at the end of minute `t`, it is paid from minute `t + 1` on and
   serves from minute `t + 1 + lead_minutes` on. The newest are given up first, those still starting before any other.
-- Many replays run side by side as *lanes*: every array has one entry per lane. A lane is one series with one lead
-  time and one tuning. A policy never mixes lanes.
+- Many replays run side by side as *scenarios*: every array has one entry per scenario. A scenario is one series with
+  one lead time and one tuning. A policy never mixes scenarios.
 - The answer is a number of workers (running and starting together); the replay rounds it up to whole workers. After
   that, every policy alike keeps a worker for `keep_minutes` after it was last wanted (0: gives up at once).
-- A factory may read the values of `lanes.series` to prepare forecasts of many minutes at once, but what it says at
+- A factory may read the values of `scenarios.series` to prepare forecasts of many minutes at once, but what it says at
   minute `t` must follow from `values[: t + 1]` alone; NaN there is a minute nobody observed. `tune.foresight` finds
   policies that look ahead.
 
@@ -48,12 +48,12 @@ KEEP_SHARES: tuple[float, ...] = (0.0, 1.0)
 
 
 class InvalidPolicyError(ScalingInputError):
-    """A candidate or its lanes are not usable; the message names what."""
+    """A candidate or its scenarios are not usable; the message names what."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What is tuned, one entry per lane.
+    """What is tuned, one entry per scenario.
 
     Attributes:
         safety: meaning is the policy's own (a factor, a level, a target utilisation); more is safer and dearer.
@@ -67,15 +67,15 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class Scenarios:
     """What is fixed during a replay.
 
     Attributes:
         series: the distinct series, all of one length.
-        source: shape (lanes,), which series a lane replays.
-        lead_minutes: shape (lanes,), whole minutes from order to service, at least 1.
+        source: shape (scenarios,), which series a scenario replays.
+        lead_minutes: shape (scenarios,), whole minutes from order to service, at least 1.
         tolerated_minutes: work that waits longer is late (tau).
-        tuning: one entry per lane.
+        tuning: one entry per scenario.
     """
 
     series: tuple[Series, ...]
@@ -87,14 +87,14 @@ class Lanes:
     def __len__(self) -> int:
         return len(self.source)
 
-    def per_lane(self, by_series: FloatArray) -> FloatArray:
-        """Shape (series, ...) to (lanes, ...)."""
+    def per_scenario(self, by_series: FloatArray) -> FloatArray:
+        """Shape (series, ...) to (scenarios, ...)."""
         return np.asarray(by_series[self.source])
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a policy sees at the end of a minute; arrays of shape (lanes,).
+    """What a policy sees at the end of a minute; arrays of shape (scenarios,).
 
     Attributes:
         minute: index of the minute that just ended.
@@ -114,15 +114,15 @@ class Observation:
 
 
 class WorkerPolicy(Protocol):
-    """Decides a worker count every minute; may keep memory per lane."""
+    """Decides a worker count every minute; may keep memory per scenario."""
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted from the next minute on (running and starting together), shape (lanes,), not negative."""
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted from the next minute on (running and starting together), shape (scenarios,), not negative."""
         ...
 
 
-PolicyFactory = Callable[[Lanes], WorkerPolicy]
-"""Builds a policy with fresh memory for all lanes of a replay."""
+PolicyFactory = Callable[[Scenarios], WorkerPolicy]
+"""Builds a policy with fresh memory for all scenarios of a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +169,13 @@ def settings_of(candidate: Candidate) -> tuple[Setting, ...]:
     )
 
 
-def lanes_of(
+def scenarios_of(
     series: Sequence[Series], leads: Sequence[int], tolerated_minutes: int, settings: Sequence[Setting]
-) -> Lanes:
-    """Every series with every lead time and every setting; lane = (series, lead, setting), the last fastest.
+) -> Scenarios:
+    """Every series with every lead time and every setting; scenario = (series, lead, setting), the last fastest.
 
     Raises:
-        InvalidPolicyError: no lane, series of unequal length, or a time that is not positive.
+        InvalidPolicyError: no scenario, series of unequal length, or a time that is not positive.
     """
     if not series or not leads or not settings:
         raise InvalidPolicyError("a replay needs at least one series, one lead time and one setting")
@@ -192,7 +192,7 @@ def lanes_of(
         for name in ("safety", "drain_minutes", "keep_share")
     )
     tuning = Tuning(safety, drain, keep_minutes(keep, lead))
-    return Lanes(tuple(series), source, lead, tolerated_minutes, tuning)
+    return Scenarios(tuple(series), source, lead, tolerated_minutes, tuning)
 
 
 def keep_minutes(share: FloatArray, lead_minutes: IndexArray) -> IndexArray:

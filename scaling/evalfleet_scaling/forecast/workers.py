@@ -12,7 +12,7 @@ from evalfleet_scaling.forecast.decision import (
     veto_removal,
 )
 from evalfleet_scaling.forecast.interface import FloatArray, Series
-from evalfleet_scaling.forecast.policy import WIDE_LEVELS, Candidate, Lanes, Observation
+from evalfleet_scaling.forecast.policy import WIDE_LEVELS, Candidate, Observation, Scenarios
 
 RATE_MINUTES = 30
 """Arrivals of late are the mean of half an hour: one minute of evaluation arrivals is mostly noise."""
@@ -67,52 +67,59 @@ def _trailing(values: FloatArray, minutes: int) -> FloatArray:
 class Reactive:
     """Drain what waits within the drain target and keep up with `safety` times what arrived of late."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lanes = lanes
-        self.rate = recent_rate(lanes.series)
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.scenarios = scenarios
+        self.rate = recent_rate(scenarios.series)
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        arriving = self.lanes.tuning.safety * self.lanes.per_lane(self.rate[seen.minute])
-        return reactive_workers(seen.backlog, arriving, self.lanes.tuning.drain_minutes)
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        arriving = self.scenarios.tuning.safety * self.scenarios.per_scenario(self.rate[observed.minute])
+        return reactive_workers(observed.backlog, arriving, self.scenarios.tuning.drain_minutes)
 
 
 class _Forecasting:
-    """What both policies with a forecast share: its median and its quantile at the level of each lane."""
+    """What both policies with a forecast share: its median and its quantile at the level of each scenario."""
 
-    def __init__(self, lanes: Lanes, forecast: DemandForecast) -> None:
-        missing = set(lanes.lead_minutes.tolist()) - set(forecast.leads)
-        if missing or forecast.quantiles.shape[:2] != (len(lanes.series[0]), len(lanes.series)):
+    def __init__(self, scenarios: Scenarios, forecast: DemandForecast) -> None:
+        missing = set(scenarios.lead_minutes.tolist()) - set(forecast.leads)
+        if missing or forecast.quantiles.shape[:2] != (len(scenarios.series[0]), len(scenarios.series)):
             raise InvalidForecastError(
-                f"forecasts for lead times {forecast.leads} and shape {forecast.quantiles.shape} do not fit lanes of "
-                f"{len(lanes.series)} series, {len(lanes.series[0])} minutes, lead times {sorted(missing)} missing"
+                f"forecasts for lead times {forecast.leads} and shape {forecast.quantiles.shape} do not fit scenarios "
+                f"of {len(scenarios.series)} series and {len(scenarios.series[0])} minutes, "
+                f"lead times {sorted(missing)} missing"
             )
-        self.lanes, self.forecast = lanes, forecast
-        self.rate = recent_rate(lanes.series)
-        self.column = np.searchsorted(forecast.leads, lanes.lead_minutes)
+        self.scenarios, self.forecast = scenarios, forecast
+        self.rate = recent_rate(scenarios.series)
+        self.column = np.searchsorted(forecast.leads, scenarios.lead_minutes)
         levels = np.asarray(forecast.levels)
-        level = np.clip(lanes.tuning.safety, levels[0], levels[-1])
+        level = np.clip(scenarios.tuning.safety, levels[0], levels[-1])
         self.below = np.clip(np.searchsorted(levels, level, side="right") - 1, 0, max(len(levels) - 2, 0))
         self.above = np.minimum(self.below + 1, len(levels) - 1)
         gap = levels[self.above] - levels[self.below]
         self.share = np.where(gap > 0, (level - levels[self.below]) / np.where(gap > 0, gap, 1.0), 0.0)
-        self.beyond = np.maximum(lanes.tuning.safety, 1.0)
+        self.beyond = np.maximum(scenarios.tuning.safety, 1.0)
 
     def median(self, minute: int) -> FloatArray:
-        return np.asarray(self.forecast.quantiles[minute][self.lanes.source, self.column, 0])
+        return np.asarray(self.forecast.quantiles[minute][self.scenarios.source, self.column, 0])
 
     def quantile(self, minute: int) -> FloatArray:
         rows = self.forecast.quantiles[minute]
-        low = rows[self.lanes.source, self.column, self.below]
-        high = rows[self.lanes.source, self.column, self.above]
-        median = rows[self.lanes.source, self.column, 0]
+        low = rows[self.scenarios.source, self.column, self.below]
+        high = rows[self.scenarios.source, self.column, self.above]
+        median = rows[self.scenarios.source, self.column, 0]
         return np.asarray(median + self.beyond * (low + self.share * (high - low) - median))
 
-    def situation(self, seen: Observation) -> Situation:
-        rate = self.lanes.per_lane(self.rate[seen.minute])
-        lead = self.lanes.lead_minutes.astype(np.float64)
+    def situation(self, observed: Observation) -> Situation:
+        rate = self.scenarios.per_scenario(self.rate[observed.minute])
+        lead = self.scenarios.lead_minutes.astype(np.float64)
         return Situation(
-            seen.backlog, rate, seen.running, seen.starting, seen.pending_credit, lead, self.lanes.tolerated_minutes
+            observed.backlog,
+            rate,
+            observed.running,
+            observed.starting,
+            observed.pending_credit,
+            lead,
+            self.scenarios.tolerated_minutes,
         )
 
 
@@ -122,20 +129,20 @@ class Proactive(_Forecasting):
     Above 1: at that multiple of the distance from the median to the highest level.
     """
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        median, quantile = self.median(seen.minute), self.quantile(seen.minute)
-        return proactive_workers(self.situation(seen), median, quantile, self.lanes.tuning.drain_minutes)
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        median, quantile = self.median(observed.minute), self.quantile(observed.minute)
+        return proactive_workers(self.situation(observed), median, quantile, self.scenarios.tuning.drain_minutes)
 
 
 class Vetoing(_Forecasting):
     """Reaction, and the median forecast may keep workers that are soon needed again (lead time within tolerance)."""
 
-    def wanted(self, seen: Observation) -> FloatArray:
-        """Workers wanted, shape (lanes,)."""
-        now, tuning = self.situation(seen), self.lanes.tuning
-        wanted = reactive_workers(seen.backlog, tuning.safety * now.arriving, tuning.drain_minutes)
-        return veto_removal(np.ceil(wanted), now, self.median(seen.minute))
+    def wanted(self, observed: Observation) -> FloatArray:
+        """Workers wanted, shape (scenarios,)."""
+        now, tuning = self.situation(observed), self.scenarios.tuning
+        wanted = reactive_workers(observed.backlog, tuning.safety * now.arriving, tuning.drain_minutes)
+        return veto_removal(np.ceil(wanted), now, self.median(observed.minute))
 
 
 REACTIVE = Candidate("reactive", Reactive)
@@ -143,9 +150,9 @@ REACTIVE = Candidate("reactive", Reactive)
 
 def proactive(forecast: DemandForecast) -> Candidate:
     """The proactive policy on these forecasts."""
-    return Candidate("proactive", lambda lanes: Proactive(lanes, forecast), WIDE_LEVELS)
+    return Candidate("proactive", lambda scenarios: Proactive(scenarios, forecast), WIDE_LEVELS)
 
 
 def vetoing(forecast: DemandForecast) -> Candidate:
     """The reactive policy whose scale-down these forecasts may veto."""
-    return Candidate("reactive-veto", lambda lanes: Vetoing(lanes, forecast))
+    return Candidate("reactive-veto", lambda scenarios: Vetoing(scenarios, forecast))

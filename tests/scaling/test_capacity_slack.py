@@ -4,21 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from capacity_worlds import FIRM, HOUR, SPOT, scenario, view
+from capacity_scenarios import HOUR, ON_DEMAND, SPOT, scenario, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalfleet_lab.simulate.replay import replay
 from evalfleet_lab.simulate.scenario import Faults
 from evalfleet_scaling.capacity.elastic_auto import ElasticAuto
-from evalfleet_scaling.capacity.ledger import LedgerSettings, decide_by_ledger, slack_now
 from evalfleet_scaling.capacity.rate import rate_lower_bound
 from evalfleet_scaling.capacity.registry import STRATEGIES
+from evalfleet_scaling.capacity.slack import SlackSettings, decide_by_slack, slack_now
 from evalfleet_scaling.capacity.slack_ledger import SlackLedger
 from evalfleet_scaling.errors import ScalingInputError
 from evalfleet_scaling.model import StrategyName
 
-PLAIN = LedgerSettings(reserve=0.0)
+PLAIN = SlackSettings(reserve=0.0)
 GUARANTEEING = [
     STRATEGIES[name]
     for name in (
@@ -37,8 +37,8 @@ GUARANTEEING = [
 @pytest.mark.parametrize(
     ("slots", "startup_left", "expected"),
     [
-        ([FIRM], [0.0], 3600.0),
-        ([FIRM], [400.0], 3200.0),
+        ([ON_DEMAND], [0.0], 3600.0),
+        ([ON_DEMAND], [400.0], 3200.0),
         ([SPOT], [0.0], 3000.0),  # lost at once: one start-up
         ([SPOT], [400.0], 2600.0),  # lost when it would be ready
         (None, None, 2700.0),  # one tick and one start-up
@@ -75,17 +75,17 @@ def test_the_line_is_lower_for_a_job_with_little_load_and_higher_where_spot_was_
     idle = 8 * (300.0 + 600.0)  # a tick and a start-up for every slot
     work = 8 * 10 * HOUR - idle - slack_hours * HOUR
     state = view(width=8, left=10 * HOUR, elapsed=10 * HOUR, work=work, total=40 * HOUR, offered=0, seen=seen)
-    plan = decide_by_ledger(state, LedgerSettings(reserve=0.2, reserve_by_load=0.8, reserve_scarce=0.65))
-    assert (plan.slot_pool == FIRM).sum() == started
+    plan = decide_by_slack(state, SlackSettings(reserve=0.2, reserve_by_load=0.8, reserve_scarce=0.65))
+    assert (plan.slot_pool == ON_DEMAND).sum() == started
 
 
 @pytest.mark.parametrize(
     ("work_hours", "prices", "settings_", "started"),
     [
-        (8, (1.0, 1.5), LedgerSettings(0.0, dear_paces=1.5), [2, 1]),  # pace .8: two cheap ones, a third is enough
-        (8, (1.0, 1.05), LedgerSettings(0.0, dear_paces=1.5), [2, 6]),  # hardly dearer
-        (8, (1.0, 1.5), LedgerSettings(0.0), [2, 6]),  # not limited
-        (75, (1.0, 1.5), LedgerSettings(1.0, dear_paces=0.25), [2, 6]),  # below its line: dear spot before on-demand
+        (8, (1.0, 1.5), SlackSettings(0.0, dear_paces=1.5), [2, 1]),  # pace .8: two cheap ones, a third is enough
+        (8, (1.0, 1.05), SlackSettings(0.0, dear_paces=1.5), [2, 6]),  # hardly dearer
+        (8, (1.0, 1.5), SlackSettings(0.0), [2, 6]),  # not limited
+        (75, (1.0, 1.5), SlackSettings(1.0, dear_paces=0.25), [2, 6]),  # below its line: dear spot before on-demand
     ],
 )
 def test_dear_spot_is_used_only_as_far_as_the_pace_needs_it(work_hours, prices, settings_, started):
@@ -100,7 +100,7 @@ def test_dear_spot_is_used_only_as_far_as_the_pace_needs_it(work_hours, prices, 
         throughput=np.ones(3),
         is_spot=np.array([True, False, True]),
     )
-    plan = decide_by_ledger(state, settings_)
+    plan = decide_by_slack(state, settings_)
     assert [(plan.slot_pool == pool).sum() for pool in (0, 2)] == started
 
 

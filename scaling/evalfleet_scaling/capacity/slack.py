@@ -26,12 +26,12 @@ _DEAR = 0.1  # share above the cheapest pool from which on a pool is dear
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerSettings:
-    """How careful a ledger is.
+class SlackSettings:
+    """How careful the decision is.
 
     The reserve line is max(0, share * S0 * left/span - line_offset_startups * width * d): with slack below it an idle
     slot is given on-demand, so that slack remains for later swaps onto spot. With the load u = work / (width * span)
-    and r, the most spot workers seen at one moment over the width,
+    and r, the most spot workers that could be had at one moment over the width,
 
         share = r * (reserve + reserve_by_load * u^2) + (1 - r) * reserve_scarce
 
@@ -40,14 +40,14 @@ class LedgerSettings:
 
     reserve: float
     reserve_by_load: float = 0.0
-    reserve_scarce: float | None = None  # None: as if all the width had been seen
+    reserve_scarce: float | None = None  # None: as if all the width could have been had
     line_offset_startups: float = 0.0
     dear_paces: float | None = None  # paces of spot above which only the cheapest pools are used; None: use all
     release_hysteresis_startups: float = 2.0  # per worker needed on average, before surplus on-demand is released
     loss_delay_ticks: float = 0.0  # c in ticks; 0 when losses are acted on as events
     whole_ticks: bool = False  # round start-ups up to ticks
     margin_ticks: float = 0.0  # per slot, before any launch was observed; fades as launches are
-    margin_startups: float = 0.0  # of a start-up, per slot without a ready firm worker: start-ups vary
+    margin_startups: float = 0.0  # of a start-up, per slot without a ready on-demand worker: start-ups vary
     margin_deviations: float = 0.0  # of the number of retries; 0: no margin for failing launches
     prior_failures: float = 0.5  # Beta prior of the launch failure probability
     prior_successes: float = 4.0
@@ -55,7 +55,7 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerPrices:
+class SlackPrices:
     """Slack that one action takes (or gives), [J] GPU-seconds each."""
 
     idle_to_spot: FloatArray
@@ -64,7 +64,7 @@ class LedgerPrices:
     on_demand_to_idle: FloatArray
 
 
-def decide_by_ledger(view: CapacityView, settings: LedgerSettings) -> CapacityPlan:
+def decide_by_slack(view: CapacityView, settings: SlackSettings) -> CapacityPlan:
     """Fill empty slots with spot, then as few as needed with on-demand, then swap or release what slack allows."""
     slot_pool = np.where(view.usable, view.slot_pool, EMPTY)
     retries = _retry_margin(view, settings)
@@ -74,16 +74,16 @@ def decide_by_ledger(view: CapacityView, settings: LedgerSettings) -> CapacityPl
 
     offered = _worth_their_price(view, slot_pool, slack > line, settings)
     slot_pool, slack, started_spot = _start_spot(view, slot_pool, slack, (prices, offered))
-    slot_pool, slack, started_firm = _start_on_demand(view, slot_pool, slack, prices, line)
-    slot_pool, slack = _swap_to_spot(view, slot_pool, slack, prices, ~(started_spot | started_firm))
+    slot_pool, slack, started_on_demand = _start_on_demand(view, slot_pool, slack, prices, line)
+    slot_pool, slack = _swap_to_spot(view, slot_pool, slack, prices, ~(started_spot | started_on_demand))
     needed = np.minimum(view.work_left / np.maximum(view.left_seconds, view.tick_seconds), view.width)
     surplus = slack - line - settings.release_hysteresis_startups * needed * view.fallback_startup
-    slot_pool, slack = _release(view, slot_pool, slack, prices, np.where(started_firm, 0.0, surplus))
+    slot_pool, slack = _release(view, slot_pool, slack, prices, np.where(started_on_demand, 0.0, surplus))
     return CapacityPlan(slot_pool, slack < 0, slack)
 
 
 def slack_now(
-    view: CapacityView, settings: LedgerSettings, retries: tuple[FloatArray, FloatArray] | None = None
+    view: CapacityView, settings: SlackSettings, retries: tuple[FloatArray, FloatArray] | None = None
 ) -> FloatArray:
     """[J] slack in GPU-seconds of the present workers with every other slot idle."""
     per_slot, constant = _retry_margin(view, settings) if retries is None else retries
@@ -91,17 +91,17 @@ def slack_now(
     wait = view.tick_seconds
     starting = _rounded(view.startup_left, view, settings)
     spot = np.where(view.startup_left > 0, starting, settings.loss_delay_ticks * wait) + d
-    lost = np.where(view.on_firm, starting, np.where(view.on_spot, spot, wait + d))
+    lost = np.where(view.on_demand, starting, np.where(view.on_spot, spot, wait + d))
     seconds = np.where(view.usable, np.maximum(left - lost, 0.0), 0.0)
-    firm = view.on_firm & view.usable
-    margin = constant + (view.width - firm.sum(axis=1)) * per_slot
-    margin = margin + (view.width - (firm & (view.startup_left <= 0)).sum(axis=1)) * _varying(view, settings)
+    on_demand = view.on_demand & view.usable
+    margin = constant + (view.width - on_demand.sum(axis=1)) * per_slot
+    margin = margin + (view.width - (on_demand & (view.startup_left <= 0)).sum(axis=1)) * _varying(view, settings)
     margin = margin + view.width * _unknown_margin(view, settings) * wait
     result: FloatArray = seconds.sum(axis=1) * view.throughput[view.fallback] - view.work_left - margin
     return result
 
 
-def _retry_margin(view: CapacityView, settings: LedgerSettings) -> tuple[FloatArray, FloatArray]:
+def _retry_margin(view: CapacityView, settings: SlackSettings) -> tuple[FloatArray, FloatArray]:
     """[J] GPU-seconds per slot that may still need a launch, and a constant part."""
     zero = np.zeros(len(view.width))
     if settings.margin_deviations <= 0:
@@ -115,24 +115,24 @@ def _retry_margin(view: CapacityView, settings: LedgerSettings) -> tuple[FloatAr
     return per_slot, view.tick_seconds * half_deviation * root_width
 
 
-def _varying(view: CapacityView, settings: LedgerSettings) -> FloatArray:
-    """[J] GPU-seconds per slot without a ready firm worker: its start-up may take longer than planned."""
+def _varying(view: CapacityView, settings: SlackSettings) -> FloatArray:
+    """[J] GPU-seconds per slot without a ready on-demand worker: its start-up may take longer than planned."""
     return settings.margin_startups * view.fallback_startup
 
 
-def _unknown_margin(view: CapacityView, settings: LedgerSettings) -> FloatArray:
+def _unknown_margin(view: CapacityView, settings: SlackSettings) -> FloatArray:
     """[J] ticks per slot for what has not been observed yet."""
     prior = settings.prior_failures + settings.prior_successes
     result: FloatArray = settings.margin_ticks * prior / (prior + view.fallback_launches)
     return result
 
 
-def _prices(view: CapacityView, settings: LedgerSettings, per_slot_margin: FloatArray) -> LedgerPrices:
+def _prices(view: CapacityView, settings: SlackSettings, per_slot_margin: FloatArray) -> SlackPrices:
     rate = view.throughput[view.fallback]
     g, d = view.tick_seconds, view.fallback_startup
     start = _rounded(view.spot_startup, view, settings)
     from_ready = per_slot_margin + _varying(view, settings)
-    return LedgerPrices(
+    return SlackPrices(
         idle_to_spot=rate * (start - g) if not settings.whole_ticks else rate * np.maximum(start - g, 0.0),
         idle_to_on_demand=np.full(len(d), rate * g) + per_slot_margin,
         on_demand_to_spot=rate * (start + d) + from_ready,
@@ -140,22 +140,22 @@ def _prices(view: CapacityView, settings: LedgerSettings, per_slot_margin: Float
     )
 
 
-def _reserve_line(view: CapacityView, settings: LedgerSettings) -> FloatArray:
+def _reserve_line(view: CapacityView, settings: SlackSettings) -> FloatArray:
     span = view.elapsed_seconds + view.left_seconds
     most = view.width * span * view.throughput[view.fallback]
     initial = np.maximum(most - view.work_total, 0.0)
     load = np.minimum(view.work_total / np.maximum(most, _FREE), 1.0)
     kept = settings.reserve + settings.reserve_by_load * load**2
     if settings.reserve_scarce is not None:
-        seen = np.minimum(view.spot_seen / np.maximum(view.width, 1), 1.0)
-        kept = seen * kept + (1 - seen) * settings.reserve_scarce
+        share = np.minimum(view.most_spot / np.maximum(view.width, 1), 1.0)
+        kept = share * kept + (1 - share) * settings.reserve_scarce
     share = view.left_seconds / np.maximum(span, 1.0)
     offset = settings.line_offset_startups * view.width * view.fallback_startup
     result: FloatArray = np.maximum(kept * initial * share - offset, 0.0)
     return result
 
 
-def _worth_their_price(view: CapacityView, slot_pool: IntArray, calm: BoolArray, settings: LedgerSettings) -> IntArray:
+def _worth_their_price(view: CapacityView, slot_pool: IntArray, calm: BoolArray, settings: SlackSettings) -> IntArray:
     """[J, Z] spot offers; where `calm` those of dearer pools only as far as the pace needs them.
 
     A job above its line may finish early on dear machines or in time on cheap ones: beyond `dear_paces` times the pace
@@ -183,7 +183,7 @@ def _worth_their_price(view: CapacityView, slot_pool: IntArray, calm: BoolArray,
 
 
 def _start_spot(
-    view: CapacityView, slot_pool: IntArray, slack: FloatArray, terms: tuple[LedgerPrices, IntArray]
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, terms: tuple[SlackPrices, IntArray]
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     (prices, offered), empty = terms, view.empty
     price = prices.idle_to_spot
@@ -195,7 +195,7 @@ def _start_spot(
 
 
 def _start_on_demand(
-    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, line: FloatArray
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: SlackPrices, line: FloatArray
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     empty = view.usable & (slot_pool == EMPTY)
     need = np.where(line > slack, whole_up((line - slack) / np.maximum(prices.idle_to_on_demand, _FREE)), 0)
@@ -205,7 +205,7 @@ def _start_on_demand(
 
 
 def _swap_to_spot(
-    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, allowed: BoolArray
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: SlackPrices, allowed: BoolArray
 ) -> tuple[IntArray, FloatArray]:
     """Break before make, the worker with the most start-up left first, onto steady offers only."""
     offered, running = view.spot_steady, (view.slot_pool == view.fallback) & view.usable
@@ -216,7 +216,7 @@ def _swap_to_spot(
 
 
 def _release(
-    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: LedgerPrices, surplus: FloatArray
+    view: CapacityView, slot_pool: IntArray, slack: FloatArray, prices: SlackPrices, surplus: FloatArray
 ) -> tuple[IntArray, FloatArray]:
     running = (slot_pool == view.fallback) & (view.slot_pool == view.fallback)
     count = np.minimum(whole(surplus / np.maximum(prices.on_demand_to_idle, _FREE)), running.sum(axis=1))
@@ -224,7 +224,7 @@ def _release(
     return slot_pool, slack - count * prices.on_demand_to_idle
 
 
-def _rounded(seconds: FloatArray, view: CapacityView, settings: LedgerSettings) -> FloatArray:
+def _rounded(seconds: FloatArray, view: CapacityView, settings: SlackSettings) -> FloatArray:
     if not settings.whole_ticks:
         return seconds
     result: FloatArray = np.ceil(seconds / view.tick_seconds - 1e-9) * view.tick_seconds

@@ -16,7 +16,7 @@ _MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Stabilized:
     """Slots after stabilisation, and what the next decision must remember."""
 
     slots: Slots
@@ -26,9 +26,7 @@ class Settled:
     next_change_seconds: float | None  # when a held change becomes due
 
 
-def settle_changes(
-    fleet: Fleet, accepted: Accepted, wanted: Slots, critical: BoolArray, reclaimed: IntArray
-) -> Settled:
+def stabilize(fleet: Fleet, accepted: Accepted, wanted: Slots, critical: BoolArray, reclaimed: IntArray) -> Stabilized:
     """Hold voluntary removals and starts until they have been wanted for the policy's windows."""
     limits, memory = fleet.snapshot.limits, fleet.snapshot.memory
     recent = tuple(moment for moment in memory.removals_seconds if moment > fleet.now - _MINUTE)
@@ -47,7 +45,7 @@ def settle_changes(
         early = starts.copy()
         early[starts] = ~_ripe(fleet, slots.job[starts], shortage_since, up)
         slots = selected(slots, ~early)
-    return Settled(
+    return Stabilized(
         slots,
         surplus_since if down > 0 else {},
         shortage_since if up > 0 else {},

@@ -1,7 +1,7 @@
-"""The fleet's safety net: on-demand workers that must run now so that every promise can still be kept later.
+"""The fleet's lookahead: on-demand workers that must run now so that every promise can still be kept later.
 
 Every job's strategy guards its own deadline as if on-demand capacity were there for it alone. When the widths of all
-promised jobs together exceed the quota, the net looks one tick ahead: promises are filled into the quota from `now + g`
+promised jobs together exceed the quota, it looks one tick ahead: promises are filled into the quota from `now + g`
 on, and work that does not fit there must be done before, so it starts now.
 """
 
@@ -16,7 +16,7 @@ from evalfleet_scaling.promises import ROUNDING, Promises, minimum_satisfactory_
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class Lookahead:
     """What contention for on-demand capacity means for each job."""
 
     effective_left: FloatArray  # [J] seconds until the deadline at full width that the quota really has for the job
@@ -26,7 +26,7 @@ class Guard:
     contended: bool
 
 
-def guard_promises(fleet: Fleet, accepted: Accepted) -> Guard:
+def look_ahead(fleet: Fleet, accepted: Accepted) -> Lookahead:
     """Look one tick ahead over all promised jobs."""
     count = len(fleet.jobs.work)
     rows = np.flatnonzero(accepted.guaranteed)
@@ -47,7 +47,7 @@ def guard_promises(fleet: Fleet, accepted: Accepted) -> Guard:
         shares[rows] = ahead.workers
     elif len(rows):
         shares[rows] = minimum_satisfactory_shares(promises, fleet.quota).workers
-    return Guard(left, must_start, must_keep, shares, contended)
+    return Lookahead(left, must_start, must_keep, shares, contended)
 
 
 def _after_one_tick(promises: Promises, tick: float) -> Promises:

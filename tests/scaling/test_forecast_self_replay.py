@@ -2,24 +2,24 @@
 
 import numpy as np
 import pytest
-from demand_worlds import DAY, knowing, waves
+from demand_series import DAY, knowing, waves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalfleet_scaling.forecast.fluid_queue import replay
-from evalfleet_scaling.forecast.gate import (
+from evalfleet_scaling.forecast.grid import Outcome
+from evalfleet_scaling.forecast.interface import FloatArray, Series
+from evalfleet_scaling.forecast.policy import Observation, PolicyFactory, Scenarios, Setting, scenarios_of
+from evalfleet_scaling.forecast.self_replay import (
     Costs,
-    Gate,
-    GateDecision,
-    InvalidGateError,
+    InvalidTermsError,
+    SelfReplay,
+    SelfReplayDecision,
     Terms,
     decide,
     self_replay,
     static_grid,
 )
-from evalfleet_scaling.forecast.grid import Outcome
-from evalfleet_scaling.forecast.interface import FloatArray, Series
-from evalfleet_scaling.forecast.policy import Lanes, Observation, PolicyFactory, Setting, lanes_of
 from evalfleet_scaling.forecast.workers import DemandForecast
 
 SLOW = Terms(15)
@@ -29,23 +29,23 @@ def outcome(cost: float, met: bool = True) -> Outcome:
     return Outcome(Setting(0.9, 10.0, 1.0), cost, 0.5 if met else 7.0, met)
 
 
-def gate(reactive: float, ours: float, static: float, terms: Terms = SLOW) -> Gate:
+def answer(reactive: float, ours: float, static: float, terms: Terms = SLOW) -> SelfReplay:
     return decide(Costs(outcome(reactive), outcome(ours), outcome(static)), terms)
 
 
 @pytest.mark.parametrize(
     ("costs", "terms", "decision", "reason"),
     [
-        ((1.4, 1.2, 2.0), SLOW, GateDecision.ACTIVE, "PredictionPays"),
-        ((1.4, 1.35, 2.0), SLOW, GateDecision.OFF, "ReactionSuffices"),
-        ((1.4, 1.2, 1.1), SLOW, GateDecision.OFF, "FixedNumberSuffices"),
-        ((1.4, 1.2, 2.0), Terms(5), GateDecision.OFF, "LeadTimeWithinTolerance"),
+        ((1.4, 1.2, 2.0), SLOW, SelfReplayDecision.ACTIVE, "PredictionPays"),
+        ((1.4, 1.35, 2.0), SLOW, SelfReplayDecision.OFF, "ReactionSuffices"),
+        ((1.4, 1.2, 1.1), SLOW, SelfReplayDecision.OFF, "FixedNumberSuffices"),
+        ((1.4, 1.2, 2.0), Terms(5), SelfReplayDecision.OFF, "LeadTimeWithinTolerance"),
     ],
 )
-def test_the_gate_opens_only_where_it_pays(
-    costs: tuple[float, float, float], terms: Terms, decision: GateDecision, reason: str
+def test_prediction_acts_only_where_it_pays(
+    costs: tuple[float, float, float], terms: Terms, decision: SelfReplayDecision, reason: str
 ) -> None:
-    verdict = gate(*costs, terms)
+    verdict = answer(*costs, terms)
     assert (verdict.decision, verdict.reason) == (decision, reason)
     assert (verdict.reactive_cost, verdict.proactive_cost, verdict.static_cost) == costs
     assert all(f"{cost:.2f}" in verdict.message for cost in costs)
@@ -53,12 +53,12 @@ def test_the_gate_opens_only_where_it_pays(
 
 def test_a_way_that_misses_the_target_has_no_cost() -> None:
     missed = decide(Costs(outcome(1.1), outcome(0.9, met=False), outcome(2.0)), SLOW)
-    assert (missed.decision, missed.reason, missed.proactive_cost) == (GateDecision.OFF, "PredictionLate", None)
+    assert (missed.decision, missed.reason, missed.proactive_cost) == (SelfReplayDecision.OFF, "PredictionLate", None)
     assert "7.0 % late at best" in missed.message
     only = decide(Costs(outcome(1.1, met=False), outcome(9.0), outcome(2.0, met=False)), SLOW)
-    assert (only.decision, only.reason) == (GateDecision.ACTIVE, "PredictionPays")
+    assert (only.decision, only.reason) == (SelfReplayDecision.ACTIVE, "PredictionPays")
     nobody = decide(Costs(*(outcome(1.0, met=False) for _ in range(3))), SLOW)
-    assert (nobody.decision, nobody.reason) == (GateDecision.OFF, "TargetOutOfReach")
+    assert (nobody.decision, nobody.reason) == (SelfReplayDecision.OFF, "TargetOutOfReach")
 
 
 COSTS = st.floats(1.0, 50.0)
@@ -66,21 +66,21 @@ COSTS = st.floats(1.0, 50.0)
 
 @settings(max_examples=200, deadline=None)
 @given(COSTS, COSTS, COSTS, st.floats(0.0, 20.0), st.integers(1, 30))
-def test_the_gate_is_monotone_in_every_cost(
+def test_the_answer_is_monotone_in_every_cost(
     reactive: float, ours: float, static: float, more: float, lead: int
 ) -> None:
     terms = Terms(lead)
-    if gate(reactive, ours, static, terms).decision is GateDecision.ACTIVE:
+    if answer(reactive, ours, static, terms).decision is SelfReplayDecision.ACTIVE:
         assert ours <= 0.95 * min(reactive, static) + 1e-6
-        assert gate(reactive + more, ours, static, terms).decision is GateDecision.ACTIVE
-        assert gate(reactive, ours, static + more, terms).decision is GateDecision.ACTIVE
+        assert answer(reactive + more, ours, static, terms).decision is SelfReplayDecision.ACTIVE
+        assert answer(reactive, ours, static + more, terms).decision is SelfReplayDecision.ACTIVE
     else:
-        assert gate(reactive, ours + more, static, terms).decision is GateDecision.OFF
+        assert answer(reactive, ours + more, static, terms).decision is SelfReplayDecision.OFF
 
 
 @pytest.mark.parametrize("terms", [(0, 10, 1.0), (15, -1, 1.0), (15, 10, float("nan")), (15, 10, -2.0)])
 def test_terms_that_make_no_sense_are_refused(terms: tuple[int, int, float]) -> None:
-    with pytest.raises(InvalidGateError):
+    with pytest.raises(InvalidTermsError):
         Terms(*terms)
 
 
@@ -93,10 +93,10 @@ def knowing_nothing(series: Series, lead: int) -> DemandForecast:
 def test_a_good_forecast_of_waves_pays_when_workers_start_slowly_and_a_bad_one_does_not() -> None:
     series = waves(2)
     good = self_replay(series, knowing(series, 15), SLOW)
-    assert (good.decision, good.reason) == (GateDecision.ACTIVE, "PredictionPays")
+    assert (good.decision, good.reason) == (SelfReplayDecision.ACTIVE, "PredictionPays")
     assert good.setting.safety > 0
     bad = self_replay(series, knowing_nothing(series, 15), SLOW)
-    assert bad.decision is GateDecision.OFF
+    assert bad.decision is SelfReplayDecision.OFF
     assert bad.reactive_cost == good.reactive_cost
     assert bad.proactive_cost is None or bad.proactive_cost > 2 * (good.proactive_cost or 0.0)
 
@@ -122,8 +122,8 @@ class _Constant:
 
 
 def constant(workers: float) -> PolicyFactory:
-    def build(lanes: Lanes) -> _Constant:
-        return _Constant(workers, len(lanes))
+    def build(scenarios: Scenarios) -> _Constant:
+        return _Constant(workers, len(scenarios))
 
     return build
 
@@ -132,8 +132,8 @@ def test_the_largest_fixed_number_makes_nothing_late_and_the_smallest_is_the_mea
     series = waves(2)
     grid = static_grid(series, SLOW)
     most, least = grid.settings[-1].safety, grid.settings[0].safety
-    lanes = lanes_of([series], [15], 10, [Setting(1.0, 1.0, 0.0)])
-    late = replay(constant(most), lanes, 60).late[1:]
+    scenarios = scenarios_of([series], [15], 10, [Setting(1.0, 1.0, 0.0)])
+    late = replay(constant(most), scenarios, 60).late[1:]
     assert late.sum() == 0
-    assert replay(constant(least - 2), lanes, 60).late[1:].sum() > 0
+    assert replay(constant(least - 2), scenarios, 60).late[1:].sum() > 0
     assert least == np.ceil(series.values.mean() / 60)

@@ -5,7 +5,7 @@ import numpy as np
 from evalfleet_lab.simulate.scenario import Scenario
 from evalfleet_scaling.capacity.view import EMPTY, CapacityView
 
-SPOT, FIRM = 0, 1
+SPOT, ON_DEMAND = 0, 1
 HOUR = 3600.0
 
 
@@ -20,7 +20,7 @@ def view(
     offered=4,
     steady=None,
     startup_left=None,
-    firm_offered=100,
+    on_demand_offered=100,
     spot_price=1.0,
     lifetime=np.inf,
     launches=0,
@@ -41,18 +41,18 @@ def view(
         width=np.array([width]),
         slot_pool=slot_pool,
         startup_left=np.zeros(slot_pool.shape) if startup_left is None else np.array([startup_left], dtype=float),
-        offered=np.array([[offered, firm_offered]]),
-        steady=np.array([[offered if steady is None else steady, firm_offered]]),
+        offered=np.array([[offered, on_demand_offered]]),
+        steady=np.array([[offered if steady is None else steady, on_demand_offered]]),
         price=np.array([[spot_price, 3.0]]),
         startup=np.full((1, 2), startup),
         lifetime=np.array([[lifetime, np.inf]]),
         throughput=np.ones(2),
         is_spot=np.array([True, False]),
-        fallback=FIRM,
+        fallback=ON_DEMAND,
         fallback_launches=np.array([float(launches)]),
         fallback_failures=np.array([float(failures)]),
         was_critical=np.array([critical]),
-        spot_seen=np.array([width if seen is None else seen]),
+        most_spot=np.array([width if seen is None else seen]),
     )
 
 

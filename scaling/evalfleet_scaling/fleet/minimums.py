@@ -12,13 +12,13 @@ from evalfleet_scaling.fleet.tables import Fleet
 from evalfleet_scaling.model import StrategyName
 
 
-def forced_slots(fleet: Fleet, accepted: Accepted, wanted: Slots) -> tuple[Slots, Slots]:
-    """Firm workers beside the strategy's: those that a job has and keeps, and new ones. Limits apply to both."""
+def minimum_slots(fleet: Fleet, accepted: Accepted, wanted: Slots) -> tuple[Slots, Slots]:
+    """On-demand workers beside the strategy's: those that a job has and keeps, and new ones. Limits apply to both."""
     count = len(fleet.jobs.work)
     have = np.bincount(wanted.job, minlength=count)
     missing = np.maximum(_least(fleet, accepted, have > 0) - have, _bridges(fleet, accepted, wanted))
     missing = np.where(accepted.active, np.minimum(missing, fleet.jobs.width), 0)
-    if not missing.any() or len(fleet.pools.firm) == 0 or fleet.snapshot.strategy is StrategyName.SPOT_ONLY:
+    if not missing.any() or len(fleet.pools.on_demand) == 0 or fleet.snapshot.strategy is StrategyName.SPOT_ONLY:
         missing = np.zeros(count, dtype=np.int64)
     dropped = unused_workers(fleet, wanted)
     dropped = dropped[~fleet.pools.is_spot[fleet.workers.pool[dropped]]]
@@ -46,15 +46,15 @@ def _least(fleet: Fleet, accepted: Accepted, runs: BoolArray) -> IntArray:
 
 
 def _bridges(fleet: Fleet, accepted: Accepted, wanted: Slots) -> IntArray:
-    """[J] 1 where a firm worker that ended a wait must stay until another worker is ready, or the wait begins again."""
+    """[J] 1 where an on-demand worker that ended a wait must stay until another is ready, or the wait begins again."""
     count, workers = len(fleet.jobs.work), fleet.workers
-    firm = ~fleet.pools.is_spot[workers.pool]
+    on_demand = ~fleet.pools.is_spot[workers.pool]
     staying = wanted.worker[wanted.worker >= 0]
     ready = staying[workers.startup_left[staying] <= 0]
-    has_firm = np.bincount(workers.job[firm], minlength=count) > 0
+    has_on_demand = np.bincount(workers.job[on_demand], minlength=count) > 0
     nobody_ready = np.bincount(workers.job[ready], minlength=count) == 0
     waited = (accepted.standing == Standing.NO_DEADLINE) | fleet.jobs.has_queue_wait
-    return np.where(has_firm & nobody_ready & waited, 1, 0)
+    return np.where(has_on_demand & nobody_ready & waited, 1, 0)
 
 
 def _can_use_spot(fleet: Fleet) -> BoolArray:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from capacity_worlds import HOUR, scenario
+from capacity_scenarios import HOUR, scenario
 
 from evalfleet_lab.simulate.fleet_replay import FleetScenario, SubmittedJob, replay_fleet
 from evalfleet_lab.simulate.replay import replay, seconds_until_done

@@ -27,8 +27,8 @@ def is_critical(view: CapacityView) -> BoolArray:
 
 def fill_when_critical(view: CapacityView, slot_pool: IntArray, critical: BoolArray) -> IntArray:
     """Running workers stay; where critical every empty slot gets on-demand and nothing else is started."""
-    firm = fill_fallback(view, np.where(view.usable, view.slot_pool, -1), np.full(len(view.width), ALL))
-    return np.where(critical[:, None], firm, slot_pool)
+    on_demand = fill_fallback(view, np.where(view.usable, view.slot_pool, -1), np.full(len(view.width), ALL))
+    return np.where(critical[:, None], on_demand, slot_pool)
 
 
 def straight_line(view: CapacityView, at_seconds: FloatArray | float = 0.0) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The self-replay gate: would prediction have been cheaper on the arrivals of the last seven days?
+"""The self-replay: would prediction have been cheaper on the arrivals of the last seven days?
 
 Reaction, prediction and a fixed number of workers are replayed with all settings; of each, the cheapest that met the
 late-work target counts. Prediction acts (`Active`) only where workers start slower than work may wait, where it met the
@@ -24,7 +24,7 @@ from evalfleet_scaling.forecast.interface import (
     Series,
     trailing_sum,
 )
-from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Lanes, Observation, Setting, lanes_of
+from evalfleet_scaling.forecast.policy import WORKER_SECONDS, Observation, Scenarios, Setting, scenarios_of
 from evalfleet_scaling.forecast.workers import REACTIVE, DemandForecast, proactive
 
 LEAST_GAIN = 0.05
@@ -34,11 +34,11 @@ STATIC_COUNTS = 48
 NO_SETTING = Setting(0.0, 0.0, 0.0)
 
 
-class InvalidGateError(ScalingInputError):
-    """A time, target or cost of the gate is not usable."""
+class InvalidTermsError(ScalingInputError):
+    """A time, target or cost is not usable."""
 
 
-class GateDecision(StrEnum):
+class SelfReplayDecision(StrEnum):
     """Whether the forecast may act."""
 
     ACTIVE = "Active"
@@ -60,14 +60,14 @@ class Terms:
     late_percent: float = 1.0
 
     def __post_init__(self) -> None:
-        require_count(InvalidGateError, "lead time [min]", self.lead_minutes, at_least=1)
-        require_count(InvalidGateError, "tolerated wait [min]", self.tolerated_minutes)
-        require_number(InvalidGateError, "late-work target [%]", self.late_percent)
+        require_count(InvalidTermsError, "lead time [min]", self.lead_minutes, at_least=1)
+        require_count(InvalidTermsError, "tolerated wait [min]", self.tolerated_minutes)
+        require_number(InvalidTermsError, "late-work target [%]", self.late_percent)
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """The verdict, for status, event and log alike.
+class SelfReplay:
+    """The answer, for status, event and log alike.
 
     Attributes:
         decision: Active or Off.
@@ -79,7 +79,7 @@ class Gate:
         setting: level, drain target and keeping of the cheapest proactive setting: what Active acts with.
     """
 
-    decision: GateDecision
+    decision: SelfReplayDecision
     reason: str
     message: str
     reactive_cost: float | None = None
@@ -97,28 +97,28 @@ class Costs:
     static: Outcome
 
 
-def decide(costs: Costs, terms: Terms) -> Gate:
+def decide(costs: Costs, terms: Terms) -> SelfReplay:
     """Compare the three at the same target; first reason that applies."""
     best_other = min(_effective(costs.reactive), _effective(costs.static))
     ours = _effective(costs.proactive)
     if not isfinite(ours) and not isfinite(best_other):
-        return _gate(
+        return _answer(
             costs, terms, "TargetOutOfReach", "No: nothing met the target of {target:g} % late work: {numbers}."
         )
     if terms.lead_minutes <= terms.tolerated_minutes:
         text = "No: workers start in {lead} min and work may wait {tolerated} min, so reacting is in time: {numbers}."
-        return _gate(costs, terms, "LeadTimeWithinTolerance", text)
+        return _answer(costs, terms, "LeadTimeWithinTolerance", text)
     if not isfinite(ours):
-        return _gate(costs, terms, "PredictionLate", "No: prediction did not meet the target: {numbers}.")
+        return _answer(costs, terms, "PredictionLate", "No: prediction did not meet the target: {numbers}.")
     if not isfinite(best_other):
-        return _gate(costs, terms, "PredictionPays", "Yes: only prediction met the target: {numbers}.")
+        return _answer(costs, terms, "PredictionPays", "Yes: only prediction met the target: {numbers}.")
     gain = 1.0 - ours / best_other
     if gain < LEAST_GAIN - EQUAL:
         reason = "ReactionSuffices" if _effective(costs.reactive) <= best_other else "FixedNumberSuffices"
-        return _gate(costs, terms, reason, f"No: prediction would be {_compared(gain)} the best of the others, "
+        return _answer(costs, terms, reason, f"No: prediction would be {_compared(gain)} the best of the others, "
                      f"and must be {LEAST_GAIN:.0%} cheaper: {{numbers}}.")  # fmt: skip
     text = f"Yes: prediction would be {_compared(gain)} the best of the others: {{numbers}}."
-    return _gate(costs, terms, "PredictionPays", text)
+    return _answer(costs, terms, "PredictionPays", text)
 
 
 def _compared(gain: float) -> str:
@@ -129,7 +129,7 @@ def _effective(outcome: Outcome) -> float:
     return outcome.cost if outcome.met else float("inf")
 
 
-def _gate(costs: Costs, terms: Terms, reason: str, text: str) -> Gate:
+def _answer(costs: Costs, terms: Terms, reason: str, text: str) -> SelfReplay:
     three = (("reactive", costs.reactive), ("proactive", costs.proactive), ("static", costs.static))
     numbers = ", ".join(f"{name} {_told(one)}" for name, one in three)
     message = text.format(
@@ -139,15 +139,15 @@ def _gate(costs: Costs, terms: Terms, reason: str, text: str) -> Gate:
         numbers=f"GPU-seconds paid per GPU-second of work at {terms.late_percent:g} % late work: {numbers}",
     )
     reactive, proactive_, static = (one.cost if one.met else None for _, one in three)
-    decision = GateDecision.ACTIVE if reason == "PredictionPays" else GateDecision.OFF
-    return Gate(decision, reason, message, reactive, proactive_, static, costs.proactive.setting)
+    decision = SelfReplayDecision.ACTIVE if reason == "PredictionPays" else SelfReplayDecision.OFF
+    return SelfReplay(decision, reason, message, reactive, proactive_, static, costs.proactive.setting)
 
 
 def _told(one: Outcome) -> str:
     return f"{one.cost:.2f}" if one.met else f"out of reach ({one.late_percent:.1f} % late at best)"
 
 
-def self_replay(series: Series, forecast: DemandForecast, terms: Terms) -> Gate:
+def self_replay(series: Series, forecast: DemandForecast, terms: Terms) -> SelfReplay:
     """Replay the last seven days of a series three ways and decide.
 
     Args:
@@ -160,9 +160,11 @@ def self_replay(series: Series, forecast: DemandForecast, terms: Terms) -> Gate:
     if len(known) < FEWEST_MINUTES:
         hours = len(known) / MINUTES_PER_HOUR
         message = f"Cannot tell yet: {hours:.0f} hours of arrivals are too few to judge; give at least two days."
-        return Gate(GateDecision.OFF, "TooLittleHistory", message)
+        return SelfReplay(SelfReplayDecision.OFF, "TooLittleHistory", message)
     if known.sum() <= 0:
-        return Gate(GateDecision.OFF, "NothingArrived", "No: nothing arrived, so there is nothing to predict.")
+        return SelfReplay(
+            SelfReplayDecision.OFF, "NothingArrived", "No: nothing arrived, so there is nothing to predict."
+        )
     return decide(replay_three(recent, told, terms), terms)
 
 
@@ -189,8 +191,8 @@ def replay_three(series: Series, forecast: DemandForecast, terms: Terms) -> Cost
 class Constant:
     """A fixed number of workers: `safety`."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.workers = lanes.tuning.safety
+    def __init__(self, scenarios: Scenarios) -> None:
+        self.workers = scenarios.tuning.safety
 
     def wanted(self, _: Observation) -> FloatArray:
         """The number."""
@@ -201,9 +203,9 @@ def static_grid(series: Series, terms: Terms) -> Grid:
     """Fixed numbers of workers between the mean demand and what makes nothing late."""
     counts = np.geomspace(*static_range(series, terms.tolerated_minutes), STATIC_COUNTS)
     settings = tuple(Setting(float(count), 0.0, 0.0) for count in np.unique(np.ceil(counts)))
-    lanes = lanes_of([series], [terms.lead_minutes], terms.tolerated_minutes, settings)
-    ledger = replay(Constant, lanes, MINUTES_PER_HOUR)
-    work, late, paid = (part[:, None, None, :] for part in (ledger.work, ledger.late, ledger.paid))
+    scenarios = scenarios_of([series], [terms.lead_minutes], terms.tolerated_minutes, settings)
+    totals = replay(Constant, scenarios, MINUTES_PER_HOUR)
+    work, late, paid = (part[:, None, None, :] for part in (totals.work, totals.late, totals.paid))
     return Grid(settings, (terms.lead_minutes,), MINUTES_PER_HOUR, work, late, paid)
 
 

@@ -37,11 +37,11 @@ def test_regular_days_and_slow_workers_get_the_sentence_and_its_three_numbers(ap
     result = CliRunner().invoke(app, [str(regular), "--horizon", "15", "-o", "json"])
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
-    gate, sentence = content["gate"], content["wouldPay"]
+    answer, sentence = content["gate"], content["wouldPay"]
     told = [float(number) for number in re.findall(r"(?:reactive|proactive|static) (\d+\.\d\d)", sentence)]
-    assert told == [round(gate[name], 2) for name in ("reactiveCost", "proactiveCost", "staticCost")]
-    assert 1.0 < gate["proactiveCost"] < gate["staticCost"]
-    assert gate["decision"] == ("Active" if sentence.startswith("Yes") else "Off")
+    assert told == [round(answer[name], 2) for name in ("reactiveCost", "proactiveCost", "staticCost")]
+    assert 1.0 < answer["proactiveCost"] < answer["staticCost"]
+    assert answer["decision"] == ("Active" if sentence.startswith("Yes") else "Off")
 
 
 def test_quick_workers_need_no_prediction_and_the_table_says_so(app: typer.Typer, regular: Path) -> None:
@@ -55,6 +55,6 @@ def test_quick_workers_need_no_prediction_and_the_table_says_so(app: typer.Typer
 def test_too_little_history_gives_no_numbers(app: typer.Typer, tmp_path: Path) -> None:
     file = table(tmp_path / "short.csv", diurnal(0.6, 2))
     result = CliRunner().invoke(app, [str(file), "-o", "json"])
-    gate = json.loads(result.stdout)["gate"]
-    assert gate["reason"] == "TooLittleHistory"
-    assert gate["reactiveCost"] is None
+    answer = json.loads(result.stdout)["gate"]
+    assert answer["reason"] == "TooLittleHistory"
+    assert answer["reactiveCost"] is None
