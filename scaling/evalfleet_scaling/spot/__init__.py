@@ -1,1 +1,1 @@
-"""What is learned about spot pools: start-ups, interruptions, lifetimes, and which pools to use now."""
+"""What is learned about spot pools: start-ups, interruptions and lifetimes."""

@@ -1,4 +1,4 @@
-"""Predicted life of a spot worker, from lives seen so far (Nelson-Aalen), and whether starting one pays.
+"""Predicted life of a spot worker, from lives seen so far (Nelson-Aalen).
 
 The cumulative hazard H(t) = sum over preemptions at t_i <= t of 1 / (workers alive just before t_i); lives that ended
 otherwise are censored. The mean life is the area under exp(-H); beyond the last observation the average hazard is
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from evalfleet_scaling.capacity.view import FloatArray
-from evalfleet_scaling.errors import ScalingInputError
 from evalfleet_scaling.spot.history import Life
 
 _FEWEST_PREEMPTIONS = 3  # below, nothing is predicted
@@ -39,25 +38,3 @@ def expected_lifetime_seconds(lives: Sequence[Life], age_seconds: float = 0.0) -
     survival = np.exp(-(np.concatenate([[before], hazard[later]]) - before))
     area = float((np.diff(edges) * survival[:-1]).sum())
     return area + float(survival[-1]) / average
-
-
-def pays_to_start(lifetime_seconds: float | None, startup_seconds: float, price_ratio: float) -> bool:
-    """Whether a spot worker is expected to do its work cheaper than on-demand.
-
-    It costs L and works L - d, on-demand costs k per second of work: L < k * (L - d), hence L > k*d/(k-1).
-
-    Args:
-        lifetime_seconds: predicted life L; None (unknown) is worth a try.
-        startup_seconds: d.
-        price_ratio: on-demand price over spot price, k; at most 1 never pays.
-
-    Raises:
-        ScalingInputError: when the ratio is not a number.
-    """
-    if not np.isfinite(price_ratio):
-        raise ScalingInputError(f"price_ratio {price_ratio} is not a number")
-    if price_ratio <= 1.0:
-        return False
-    if lifetime_seconds is None:
-        return True
-    return lifetime_seconds > price_ratio * startup_seconds / (price_ratio - 1.0)

@@ -1,17 +1,14 @@
-"""What is learned about spot pools, and which pools are used because of it."""
+"""What is learned about spot pools."""
 
 from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from evalfleet_scaling.errors import ClockWentBackwardsError, InvalidObservationError, ScalingInputError
-from evalfleet_scaling.model import CapacityType, Pool, PoolObservation
+from evalfleet_scaling.errors import ClockWentBackwardsError, InvalidObservationError
+from evalfleet_scaling.model import CapacityType, Pool
 from evalfleet_scaling.spot.history import Life, PoolHistory, became_ready, ended, launch_failed, launched
-from evalfleet_scaling.spot.lifetime import cumulative_hazard, expected_lifetime_seconds, pays_to_start
-from evalfleet_scaling.spot.pools import PoolLists, put_on_probation, spread, usable_spot_pools
+from evalfleet_scaling.spot.lifetime import cumulative_hazard, expected_lifetime_seconds
 from evalfleet_scaling.spot.statistics import Offer, observe_pool, startup_quantile
 
 
@@ -41,25 +38,6 @@ def test_censored_lives_lengthen_the_prediction():
 @pytest.mark.parametrize("lives", [[], [Life(10.0, True)] * 2, [Life(1e6, False)] * 9])
 def test_little_knowledge_predicts_nothing(lives):
     assert expected_lifetime_seconds(lives) is None
-
-
-@pytest.mark.parametrize(
-    ("life", "startup", "ratio", "pays"),
-    [
-        (None, 600.0, 3.0, True),
-        (901.0, 600.0, 3.0, True),  # k*d/(k-1) = 900
-        (899.0, 600.0, 3.0, False),
-        (1e9, 600.0, 1.0, False),  # as dear as on-demand
-        (1e9, 600.0, 0.5, False),
-    ],
-)
-def test_a_start_pays_when_the_life_exceeds_k_d_over_k_minus_1(life, startup, ratio, pays):
-    assert pays_to_start(life, startup, ratio) is pays
-
-
-def test_a_price_ratio_that_is_no_number_is_refused():
-    with pytest.raises(ScalingInputError):
-        pays_to_start(100.0, 1.0, float("nan"))
 
 
 def test_failed_launches_cool_a_pool_down_longer_and_longer_until_one_succeeds():
@@ -107,43 +85,3 @@ def test_an_observation_says_what_the_history_holds():
     assert seen.interruptions_per_hour == pytest.approx(3.0)
     assert seen.startup_p95_seconds == 600.0  # too few start-ups to undercut the prior
     assert seen.expected_lifetime_seconds is not None
-
-
-def names(pools, observations=(), lists=None, now=100.0):
-    seen = {one.pool_name: one for one in observations}
-    return [one.name for one in usable_spot_pools(pools, seen, lists or PoolLists({}), now, 3.0)]
-
-
-def test_pools_are_ordered_by_priority_then_price_per_work():
-    fast = pool("fast", "1.50", relative_throughput=2.0)
-    assert names([pool("dear", "2.00"), pool("cheap"), fast]) == ["fast", "cheap", "dear"]
-    assert names([pool("cheap"), pool("chosen", "2.00", priority=1)]) == ["chosen", "cheap"]
-
-
-def test_pools_that_cool_down_cost_too_much_or_die_too_soon_are_skipped():
-    seen = [
-        PoolObservation("cooling", cool_down_until_seconds=101.0),
-        PoolObservation("dear", price_per_hour=Decimal(3)),
-        PoolObservation("short", expected_lifetime_seconds=700.0),
-    ]
-    assert names([pool("cooling"), pool("dear"), pool("short"), pool("good")], seen) == ["good"]
-
-
-def test_a_pool_on_probation_is_used_only_when_no_other_is_left_or_it_expired():
-    lists = put_on_probation(PoolLists({}), "a", 100.0, 50.0)
-    assert names([pool("a"), pool("b", "2.00")], lists=lists) == ["b"]
-    assert names([pool("a")], lists=lists) == ["a"]
-    assert names([pool("a"), pool("b", "2.00")], lists=lists, now=150.0) == ["a", "b"]
-    assert put_on_probation(lists, "a", 110.0, 1.0).probation_until_seconds["a"] == 150.0
-
-
-@given(workers=st.integers(0, 40), offered=st.lists(st.integers(0, 30), max_size=5))
-def test_the_spread_places_all_it_can_and_half_at_most_while_others_have_room(workers, offered):
-    taken = spread(workers, offered)
-    assert sum(taken) == min(workers, sum(offered))
-    assert all(0 <= t <= room for t, room in zip(taken, offered, strict=True))
-    half = -(-workers // 2)
-    for index, number in enumerate(taken):
-        others = sum(offered) - offered[index]
-        if others >= workers - half and len([o for o in offered if o]) > 1 and number > half:
-            assert sum(t for i, t in enumerate(taken) if i != index) == others
