@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, field_validator
 from evalfleet.api.status import EvaluationJobStatus
 from evalfleet.api.wire import (
     API_VERSION,
+    OBJECT_NAME,
     Money,
     Name,
     NonNegativeInt,
@@ -367,7 +368,7 @@ class ObjectMeta(WireModel):
 
     model_config = WireModel.model_config | {"extra": "allow"}
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]
+    name: Annotated[str, StringConstraints(pattern=OBJECT_NAME, max_length=253)]
     namespace: Name | None = None
 
 

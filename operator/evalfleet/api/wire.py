@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 API_VERSION: Literal["evalfleet.io/v1alpha1"] = "evalfleet.io/v1alpha1"
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 MONEY = r"^[0-9]{1,9}(\.[0-9]{1,4})?$"
 URI = r"^[a-z][a-z0-9+.-]*://.+$"
 

@@ -5,12 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalfleet.cli.output import RUN_ERROR, USAGE_ERROR, Format, columns, fail, print_data
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import Format, fail, print_data, screen_width
+from evalfleet.cli.table import DETAIL, Column, table
 
 if TYPE_CHECKING:
     from evalfleet.local.cluster import ClusterConfig, LocalCluster
 
 application = typer.Typer(help="A local Kubernetes control plane with host nodes (Linux).", no_args_is_help=True)
+NODES = (
+    Column("NODE"),
+    Column("POOL", DETAIL),
+    Column("CAPACITY", DETAIL),
+    Column("GPUS", number=True),
+    Column("STATE"),
+    Column("PODS", number=True),
+)
 
 Folder = Annotated[
     Path | None, typer.Option("--dir", help="Folder of the cluster. Default: ~/.cache/evalfleet/cluster.")
@@ -40,11 +50,11 @@ def up(
     try:
         config = _config(pool or [], image or [])
     except ConfigError as error:
-        fail(str(error), USAGE_ERROR)
+        fail(str(error), Exit.USAGE)
     try:
         cluster = start_cluster(_folder(folder), config, _say, bound_to_caller=foreground)
     except (ClusterError, BinariesMissingError, OSError) as error:
-        fail(str(error), RUN_ERROR)
+        fail(str(error), Exit.CANNOT_SUCCEED)
     typer.echo(f"ready after {cluster.start_seconds:.1f} s. Use it with:\n  export KUBECONFIG={cluster.kubeconfig}")
     if foreground:
         _stay(cluster)
@@ -61,7 +71,7 @@ def down(folder: Folder = None) -> None:
         cluster.status()
         cluster.stop()
     except (ControlError, ClusterError) as error:
-        fail(str(error), RUN_ERROR)
+        fail(str(error), Exit.CANNOT_SUCCEED)
     typer.echo("stopped")
 
 
@@ -69,12 +79,12 @@ def down(folder: Folder = None) -> None:
 def status(folder: Folder = None, output: Output = Format.TABLE) -> None:
     """Show servers, nodes and the pods on them."""
     state = _attached(folder).status()
-    if output is not Format.TABLE:
+    if not output.for_people:
         print_data(state, output)
         return
     servers = ", ".join(f"{name} ({pid})" for name, pid in state["servers"].items())
     typer.echo(f"kubeconfig  {state['kubeconfig']}\nsupervisor  {state['pid']}\nservers     {servers}")
-    typer.echo(columns([["NODE", "POOL", "CAPACITY", "GPUS", "STATE", "PODS"], *map(_node_row, state["nodes"])]))
+    typer.echo(table(NODES, list(map(_node_row, state["nodes"])), screen_width(output)))
     for name, count in state["launching"].items():
         typer.echo(f"pool {name}: {count} node(s) starting")
 
@@ -101,8 +111,8 @@ def reclaim(
     try:
         outcome = cluster.reclaim(node, seconds)
     except ControlError as error:
-        fail(str(error), RUN_ERROR)
-    if output is not Format.TABLE:
+        fail(str(error), Exit.CANNOT_SUCCEED)
+    if not output.for_people:
         print_data(outcome, output)
     else:
         text = "{node} is gone after {seconds:.1f} s: {evicted} pod(s) evicted, {killed} killed at the end"
@@ -119,11 +129,11 @@ def binaries(
     wanted = names or list(CONTROL_PLANE)
     unknown = [name for name in wanted if name not in RELEASES]
     if unknown:
-        fail(f"unknown program {unknown[0]}; known: {', '.join(RELEASES)}", USAGE_ERROR)
+        fail(f"unknown program {unknown[0]}; known: {', '.join(RELEASES)}", Exit.USAGE)
     try:
         found = ensure_binaries(wanted, _say)
     except (BinariesMissingError, OSError) as error:
-        fail(str(error), RUN_ERROR)
+        fail(str(error), Exit.CANNOT_SUCCEED)
     for name in wanted:
         typer.echo(f"{name} {found[name]}")
 
@@ -150,7 +160,7 @@ def _attached(folder: Path | None) -> "LocalCluster":
     try:
         return attach(_folder(folder))
     except ControlError as error:
-        fail(str(error), RUN_ERROR)
+        fail(str(error), Exit.CANNOT_SUCCEED)
 
 
 def _stay(cluster: "LocalCluster") -> None:
@@ -174,7 +184,7 @@ def _stay(cluster: "LocalCluster") -> None:
         cluster.stop()
         typer.echo("stopped")
     except ControlError:
-        fail(f"the cluster ended; its logs are in {cluster.folder / 'logs'}", RUN_ERROR)
+        fail(f"the cluster ended; its logs are in {cluster.folder / 'logs'}", Exit.CANNOT_SUCCEED)
 
 
 def _seconds(text: str) -> float:
@@ -183,9 +193,9 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(number) * units[text[len(number) :]]
     except (ValueError, KeyError):
-        fail(f"--notice {text}: a time such as 30s or 2m is expected", USAGE_ERROR)
+        fail(f"--notice {text}: a time such as 30s or 2m is expected", Exit.USAGE)
     if seconds < 0:
-        fail(f"--notice {text}: may not be negative", USAGE_ERROR)
+        fail(f"--notice {text}: may not be negative", Exit.USAGE)
     return seconds
 
 

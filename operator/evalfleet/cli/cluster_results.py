@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from evalfleet.cli.connection import Place, read
-from evalfleet.cli.output import RUN_ERROR, Format, fail, print_data
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import Format, fail, print_data
 from evalfleet.cli.words import condition
 from evalfleet.local.run.report import print_report
 from evalfleet_worker.protocol import FinishReport, Result, SampleCounts, TimeLedger
@@ -18,8 +19,8 @@ def show_cluster_results(name: str, place: Place, form: Format) -> None:
     status = body.get("status") or {}
     if not status.get("results"):
         message = condition(body, "Ready").get("message", "the operator has not seen it yet")
-        fail(f"{body['metadata']['namespace']}/{name} has no results: {message}", RUN_ERROR)
-    if form is not Format.TABLE:
+        fail(f"{body['metadata']['namespace']}/{name} has no results: {message}", Exit.CANNOT_SUCCEED)
+    if not form.for_people:
         print_data({key: status[key] for key in SHOWN if key in status}, form)
         return
     print_report(report_of(name, status), form)

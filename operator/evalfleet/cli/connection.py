@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from evalfleet.cli.output import RUN_ERROR, fail
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import fail
 
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -75,15 +76,18 @@ def read(place: Place, what: str, question: Callable[[Reader], Awaitable[T]]) ->
     from evalfleet.kube.client import KubeError
 
     if not _configured():
-        fail("no cluster to ask: no kubeconfig. Set KUBECONFIG, or start a cluster: `evalfleet cluster up`", RUN_ERROR)
+        fail(
+            "no cluster to ask: no kubeconfig. Set KUBECONFIG, or start a cluster: `evalfleet cluster up`",
+            Exit.CANNOT_SUCCEED,
+        )
     try:
         return asyncio.run(_ask(place, question))
     except ConfigException as error:
-        fail(f"the kubeconfig cannot be used: {error}", RUN_ERROR)
+        fail(f"the kubeconfig cannot be used: {error}", Exit.CANNOT_SUCCEED)
     except KubeError as error:
-        fail(f"{what}: {_in_words(error.status, str(error))}", RUN_ERROR)
+        fail(f"{what}: {_in_words(error.status, str(error))}", Exit.CANNOT_SUCCEED)
     except (ClientError, OSError, TimeoutError) as error:
-        fail(f"the cluster does not answer: {error}", RUN_ERROR)
+        fail(f"the cluster does not answer: {error}", Exit.CANNOT_SUCCEED)
 
 
 def _configured() -> bool:

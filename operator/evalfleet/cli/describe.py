@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from evalfleet.cli.connection import Context, Namespace, Place, Reader, read
-from evalfleet.cli.output import USAGE_ERROR, Format, fail, print_data
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import Format, fail, print_data, screen_width
 
 KINDS = {"evaluationjob": "EvaluationJob", "scalingpolicy": "ScalingPolicy"}
 KINDS |= {"evaluationjobs": "EvaluationJob", "evj": "EvaluationJob"}
@@ -21,18 +22,18 @@ def describe(
     """Tell where an EvaluationJob (or evp/NAME, a ScalingPolicy) is and why, what it costs, and what happened."""
     kind, name = kind_and_name(target)
     body, policy, events = read(Place(namespace, context), target, lambda reader: _ask(reader, kind, name))
-    if output is not Format.TABLE:
+    if not output.for_people:
         print_data({"object": body, "policy": policy, "events": events}, output)
         return
     from datetime import UTC, datetime
 
-    from evalfleet.cli.description import describe_job, describe_policy
+    from evalfleet.cli.description import View, describe_job, describe_policy
 
-    now = datetime.now(UTC)
+    view = View(datetime.now(UTC), screen_width(output))
     if kind == "EvaluationJob":
-        typer.echo(describe_job(body, policy, events, now))
+        typer.echo(describe_job(body, policy, events, view))
     else:
-        typer.echo(describe_policy(body, events, now))
+        typer.echo(describe_policy(body, events, view))
 
 
 def kind_and_name(target: str) -> tuple[str, str]:
@@ -40,7 +41,7 @@ def kind_and_name(target: str) -> tuple[str, str]:
     kind, _, name = target.rpartition("/")
     kind = kind.lower().removesuffix(".evalfleet.io") or "evj"
     if kind not in KINDS or not name:
-        fail(f"{target}: expected NAME, evj/NAME or evp/NAME", USAGE_ERROR)
+        fail(f"{target}: expected NAME, evj/NAME or evp/NAME", Exit.USAGE)
     return KINDS[kind], name
 
 

@@ -5,10 +5,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evalfleet.cli.output import columns, printable
+from evalfleet.cli.result_table import RESULT_COLUMNS, status_cells
+from evalfleet.cli.table import DETAIL, USEFUL, Column, printable, table, wrapped
 from evalfleet.cli.words import NOTHING, Object, age, clock, duration, money, relative, saved_percent, state
 
 Lines = list[str]
+INDENT = "  "
+CONDITIONS = (Column("TYPE"), Column("STATUS"), Column("SINCE", DETAIL), Column("REASON"), Column("MESSAGE"))
+EVENTS = (Column("AGE"), Column("TYPE", DETAIL), Column("REASON"), Column("MESSAGE"))
+POOLS = (
+    Column("NAME"),
+    Column("CAPACITY", USEFUL),
+    Column("PRICE/H", USEFUL, number=True),
+    Column("WORKERS", number=True),
+    Column("READY", number=True),
+    Column("MAX", number=True),
+    Column("INTERRUPTIONS", DETAIL, number=True),
+    Column("START-UP", DETAIL + 1, number=True),
+    Column("MACHINE", DETAIL + 2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +34,39 @@ class Section:
     lines: Sequence[str]
 
 
-def describe_job(body: Object, policy: Object | None, events: Iterable[Object], now: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class View:
+    """From when and on how wide a screen one looks; a width of None is no screen."""
+
+    now: datetime
+    width: int | None = None
+
+    @property
+    def room(self) -> int | None:
+        """Characters of a line beside the indentation of sections."""
+        return None if self.width is None else self.width - len(INDENT)
+
+
+def describe_job(body: Object, policy: Object | None, events: Iterable[Object], view: View) -> str:
     """One EvaluationJob as text; `policy` is the ScalingPolicy it uses, if there is one."""
-    status = body.get("status") or {}
+    status, now = body.get("status") or {}, view.now
     sections = (
         Section("", _job_facts(body, now)),
-        Section("Conditions", _conditions(status, now)),
+        Section("Conditions", _conditions(status, view)),
         Section("Progress", _progress(status, now)),
         Section("Workers", _workers(status.get("workers") or {})),
         Section("Cost", _cost(status.get("cost") or {})),
         Section("Time", _time(status.get("time") or {})),
-        Section("Results", _results(status)),
+        Section("Results", _results(status, view)),
         Section("Last decision of the policy", _decision((policy or {}).get("status") or {}, now)),
-        Section("Events", _events(events, now)),
+        Section("Events", _events(events, view)),
     )
-    return _text(f"EvaluationJob {_name(body)}: {state(body)}", sections)
+    return _text(f"EvaluationJob {_name(body)}: {state(body)}", sections, view)
 
 
-def describe_policy(body: Object, events: Iterable[Object], now: datetime) -> str:
+def describe_policy(body: Object, events: Iterable[Object], view: View) -> str:
     """One ScalingPolicy as text."""
+    now = view.now
     spec, status = body["spec"], body.get("status") or {}
     jobs, workers = status.get("jobs") or {}, status.get("workers") or {}
     facts = [
@@ -48,20 +77,21 @@ def describe_policy(body: Object, events: Iterable[Object], now: datetime) -> st
     ]
     sections = (
         Section("", facts),
-        Section("Pools", _pools(spec, status)),
-        Section("Conditions", _conditions(status, now)),
+        Section("Pools", _pools(spec, status, view)),
+        Section("Conditions", _conditions(status, view)),
         Section("Cost", _policy_cost(status.get("cost") or {}, spec.get("currency", "USD"))),
         Section("Last decision", _decision(status, now)),
-        Section("Events", _events(events, now)),
+        Section("Events", _events(events, view)),
     )
-    return _text(f"ScalingPolicy {_name(body)}: {state(body)}", sections)
+    return _text(f"ScalingPolicy {_name(body)}: {state(body)}", sections, view)
 
 
-def _text(title: str, sections: Iterable[Section]) -> str:
+def _text(title: str, sections: Iterable[Section], view: View) -> str:
     parts = [title]
     for section in sections:
         if section.lines:
-            indented = [f"  {printable(line)}" for line in section.lines]
+            lines = [part for line in section.lines for part in wrapped(printable(line), view.room)]
+            indented = [f"{INDENT}{line}" for line in lines]
             parts.append("\n".join([*([f"\n{section.title}"] if section.title else []), *indented]))
     return "\n".join(parts)
 
@@ -84,12 +114,18 @@ def _job_facts(body: Object, now: datetime) -> Lines:
     return lines
 
 
-def _conditions(status: Any, now: datetime) -> Lines:
-    rows = [["TYPE", "STATUS", "SINCE", "REASON", "MESSAGE"]]
-    for entry in status.get("conditions") or []:
-        since = age(entry.get("lastTransitionTime"), now)
-        rows.append([entry["type"], entry["status"], since, entry["reason"], entry.get("message", "")])
-    return columns(rows).splitlines() if len(rows) > 1 else ["none yet: no operator has looked at it"]
+def _conditions(status: Any, view: View) -> Lines:
+    rows = [
+        [
+            one["type"],
+            one["status"],
+            age(one.get("lastTransitionTime"), view.now),
+            one["reason"],
+            one.get("message", ""),
+        ]
+        for one in status.get("conditions") or []
+    ]
+    return _table(CONDITIONS, rows, view) or ["none yet: no operator has looked at it"]
 
 
 def _progress(status: Any, now: datetime) -> Lines:
@@ -154,34 +190,28 @@ def _time(time: Any) -> Lines:
     return [", ".join(known) + " (summed over workers)"] if known else []
 
 
-def _results(status: Any) -> Lines:
-    rows = [["EVALUATION", "METRIC", "VALUE", "95 % INTERVAL", "N"]]
-    for row in status.get("results") or []:
-        interval = f"{row['low']} to {row['high']}" if "low" in row and "high" in row else NOTHING
-        rows.append([row["evaluation"], row["metric"], row["value"], interval, str(row.get("n", NOTHING))])
-    lines = columns(rows).splitlines() if len(rows) > 1 else []
+def _results(status: Any, view: View) -> Lines:
+    lines = _table(RESULT_COLUMNS, [status_cells(row) for row in status.get("results") or []], view)
     return [*lines, f"all of them: {status['resultsUri']}"] if status.get("resultsUri") else lines
 
 
-def _pools(spec: Any, status: Any) -> Lines:
+def _pools(spec: Any, status: Any, view: View) -> Lines:
     seen = {pool["name"]: pool for pool in status.get("pools") or []}
-    rows = [["NAME", "CAPACITY", "PRICE/H", "WORKERS", "READY", "MAX", "INTERRUPTIONS", "START-UP", "MACHINE"]]
-    for pool in spec["pools"]:
-        found = seen.get(pool["name"], {})
-        startup = found.get("startupSecondsP50")
-        rows.append(
-            [
-                pool["name"],
-                pool["capacityType"],
-                money(pool["pricePerHour"]),
-                *(str(found.get(key, 0)) for key in ("workers", "ready")),
-                str(pool["maxWorkers"]),
-                str(found.get("interruptions", 0)),
-                duration(startup) if startup is not None else NOTHING,
-                _machine(pool),
-            ]
-        )
-    return columns(rows).splitlines()
+    return _table(POOLS, [_pool_cells(pool, seen.get(pool["name"], {})) for pool in spec["pools"]], view)
+
+
+def _pool_cells(pool: Any, found: Any) -> list[str]:
+    startup = found.get("startupSecondsP50")
+    return [
+        pool["name"],
+        pool["capacityType"],
+        money(pool["pricePerHour"]),
+        *(str(found.get(key, 0)) for key in ("workers", "ready")),
+        str(pool["maxWorkers"]),
+        str(found.get("interruptions", 0)),
+        duration(startup) if startup is not None else NOTHING,
+        _machine(pool),
+    ]
 
 
 def _machine(pool: Any) -> str:
@@ -199,11 +229,15 @@ def _decision(status: Any, now: datetime) -> Lines:
     return [f"{decision.get('reason', '')}, {relative(decision.get('time'), now)}: {decision.get('message', '')}"]
 
 
-def _events(events: Iterable[Object], now: datetime) -> Lines:
-    rows = [["AGE", "TYPE", "REASON", "MESSAGE"]]
+def _events(events: Iterable[Object], view: View) -> Lines:
+    rows = []
     for event in events:
         last = event.get("lastTimestamp") or event.get("eventTime")
         count = int(event.get("count") or 1)
-        since = age(last, now) + (f" (x{count})" if count > 1 else "")
+        since = age(last, view.now) + (f" (x{count})" if count > 1 else "")
         rows.append([since, event.get("type", ""), event.get("reason", ""), event.get("message", "")])
-    return columns(rows).splitlines() if len(rows) > 1 else []
+    return _table(EVENTS, rows, view)
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], view: View) -> Lines:
+    return table(columns, rows, view.room).splitlines() if rows else []

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -66,9 +66,11 @@ def forecast(
     _print(own, output)
 
 
-def _refuse(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
+def _refuse(message: str) -> NoReturn:
+    from evalfleet.cli.exits import Exit
+    from evalfleet.cli.output import fail
+
+    fail(message, Exit.USAGE)
 
 
 def _rows(own: "OwnForecast") -> list[tuple[Any, ...]]:
@@ -109,12 +111,10 @@ def _print(own: "OwnForecast", form: Form) -> None:
 
         typer.echo("\n".join([*markdown.table(COLUMNS, _rows(own)), "", own.self_replay.message]))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from evalfleet.cli.output import screen_width
+    from evalfleet.cli.table import Column, table
 
-    table = Table(*COLUMNS, title=f"{own.series.name}: {len(own.series) / 1_440:.1f} days, {len(own.series)} minutes")
-    for row in _rows(own):
-        table.add_row(*(str(cell) for cell in row))
-    console = Console()
-    console.print(table)
-    console.print(own.self_replay.message)
+    columns = [Column(name, number=name != "level") for name in COLUMNS]
+    typer.echo(f"{own.series.name}: {len(own.series) / 1_440:.1f} days, {len(own.series)} minutes")
+    typer.echo(table(columns, [[str(cell) for cell in row] for row in _rows(own)], screen_width()))
+    typer.echo(own.self_replay.message)

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from evalfleet.cli.connection import Context, Namespace, Place, Reader, read
-from evalfleet.cli.output import USAGE_ERROR, Format, columns, fail, print_data
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import Format, fail, print_data, screen_width
 
 REFRESH_SECONDS = 2.0
 
@@ -20,10 +21,10 @@ def get(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the table anew until Ctrl-C.")] = False,
 ) -> None:
     """List EvaluationJobs: progress, workers, expected end, cost, deadline, and what each is waiting for."""
-    if watch and output is not Format.TABLE:
-        fail("--watch shows a table; leave -o away", USAGE_ERROR)
+    if watch and not output.for_people:
+        fail("--watch shows a table; leave -o away", Exit.USAGE)
     if name and all_namespaces:
-        fail("a NAME lives in one namespace; leave -A away", USAGE_ERROR)
+        fail("a NAME lives in one namespace; leave -A away", Exit.USAGE)
     place = Place(namespace, context)
 
     def ask() -> list[Any]:
@@ -33,10 +34,10 @@ def get(
         _watch(ask, namespaces=all_namespaces)
         return
     bodies = ask()
-    if output is not Format.TABLE:
+    if not output.for_people:
         print_data(bodies[0] if name else {"apiVersion": "v1", "kind": "List", "items": bodies}, output)
     else:
-        typer.echo(_table(bodies, namespaces=all_namespaces))
+        typer.echo(_table(bodies, screen_width(output), namespaces=all_namespaces))
 
 
 async def _ask(reader: Reader, name: str | None, *, everywhere: bool) -> list[Any]:
@@ -45,14 +46,14 @@ async def _ask(reader: Reader, name: str | None, *, everywhere: bool) -> list[An
     return await reader.list_all("EvaluationJob", everywhere=everywhere)
 
 
-def _table(bodies: list[Any], *, namespaces: bool) -> str:
+def _table(bodies: list[Any], width: int | None, *, namespaces: bool) -> str:
     from datetime import UTC, datetime
 
-    from evalfleet.cli.job_table import job_rows
+    from evalfleet.cli.job_table import job_table
 
     if not bodies:
         return "no EvaluationJobs here; create one: kubectl apply -f job.yaml (-A looks in all namespaces)"
-    return columns(job_rows(bodies, datetime.now(UTC), namespaces=namespaces))
+    return job_table(bodies, datetime.now(UTC), namespaces=namespaces, width=width)
 
 
 def _watch(ask: Any, *, namespaces: bool) -> None:
@@ -63,7 +64,7 @@ def _watch(ask: Any, *, namespaces: bool) -> None:
 
     with Live(auto_refresh=False) as live:
         while True:
-            live.update(Text(_table(ask(), namespaces=namespaces), no_wrap=True), refresh=True)
+            live.update(Text(_table(ask(), screen_width(), namespaces=namespaces), no_wrap=True), refresh=True)
             time.sleep(REFRESH_SECONDS)
 
 

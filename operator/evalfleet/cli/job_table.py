@@ -1,21 +1,38 @@
-"""EvaluationJobs as rows of a table. Pure."""
+"""EvaluationJobs as a table. Pure."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from evalfleet.cli.table import DETAIL, USEFUL, Column, table
 from evalfleet.cli.words import NOTHING, Object, age, condition, money, parse_time, relative, state
 
-HEADINGS = ("NAME", "MODEL", "DONE", "WORKERS", "ETA", "COST", "DEADLINE", "AGE", "STATE", "MESSAGE")
-MODEL_WIDTH, MESSAGE_WIDTH = 40, 80
+COLUMNS = (
+    Column("NAME"),
+    Column("MODEL", DETAIL + 2),
+    Column("DONE", number=True),
+    Column("WORKERS", USEFUL, number=True),
+    Column("ETA", USEFUL),
+    Column("COST", DETAIL, number=True),
+    Column("DEADLINE", DETAIL),
+    Column("AGE", DETAIL + 3),
+    Column("STATE"),
+    Column("MESSAGE", DETAIL + 1),
+)
+NAMESPACE = Column("NAMESPACE")
+
+
+def job_table(bodies: Iterable[Object], now: datetime, *, namespaces: bool, width: int | None = None) -> str:
+    """One row per EvaluationJob as wide as the screen; `namespaces` adds that column."""
+    columns = (NAMESPACE, *COLUMNS) if namespaces else COLUMNS
+    return table(columns, job_rows(bodies, now, namespaces=namespaces), width)
 
 
 def job_rows(bodies: Iterable[Object], now: datetime, *, namespaces: bool) -> list[list[str]]:
-    """Headings and one row per EvaluationJob, newest last; `namespaces` adds that column."""
+    """One row per EvaluationJob, newest last; `namespaces` adds that cell."""
     ordered = sorted(bodies, key=lambda body: str(body["metadata"].get("creationTimestamp") or ""))
     rows = [[body["metadata"]["namespace"], *_cells(body, now)] for body in ordered]
-    table = [["NAMESPACE", *HEADINGS], *rows]
-    return table if namespaces else [row[1:] for row in table]
+    return rows if namespaces else [row[1:] for row in rows]
 
 
 def _cells(body: Object, now: datetime) -> list[str]:
@@ -24,7 +41,7 @@ def _cells(body: Object, now: datetime) -> list[str]:
     ended = bool(status.get("completionTime"))
     return [
         body["metadata"]["name"],
-        _shortened(body["spec"]["model"]["uri"], MODEL_WIDTH),
+        body["spec"]["model"]["uri"],
         f"{progress['percent']}%" if "percent" in progress else NOTHING,
         NOTHING if ended else _workers(status.get("workers") or {}),
         NOTHING if ended else relative(progress.get("estimatedCompletionTime"), now),
@@ -32,7 +49,7 @@ def _cells(body: Object, now: datetime) -> list[str]:
         _deadline(body, now),
         age(body["metadata"].get("creationTimestamp"), now),
         state(body),
-        _shortened(str(condition(body, "Ready").get("message", "")), MESSAGE_WIDTH),
+        str(condition(body, "Ready").get("message", "")),
     ]
 
 
@@ -51,7 +68,3 @@ def _deadline(body: Object, now: datetime) -> str:
     if created is None or "completionSeconds" not in sla:
         return NOTHING
     return relative((created + timedelta(seconds=sla["completionSeconds"])).isoformat(), now)
-
-
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from evalfleet.cli.output import RUN_ERROR
+from evalfleet.cli.exits import Exit
 
 COMMANDS = (
     *("run", "validate", "results", "demo"),
@@ -52,7 +52,7 @@ def main() -> None:
         if (error.name or "").partition(".")[0] in OWN_PACKAGES:
             raise
         print(f"error: the package {error.name} is not installed; {ADVICE}", file=sys.stderr)  # noqa: T201
-        sys.exit(RUN_ERROR)
+        sys.exit(Exit.CANNOT_SUCCEED)
 
 
 if __name__ == "__main__":

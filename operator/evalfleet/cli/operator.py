@@ -10,7 +10,8 @@ def operator() -> None:
 
     from kubernetes.aio.config import ConfigException
 
-    from evalfleet.cli.output import RUN_ERROR, fail
+    from evalfleet.cli.exits import Exit
+    from evalfleet.cli.output import fail
     from evalfleet.controller.app import run_operator
     from evalfleet.controller.logs import log_to_stderr
 
@@ -18,7 +19,9 @@ def operator() -> None:
     try:
         code = asyncio.run(run_operator())
     except ConfigException as error:
-        fail(f"no cluster to serve: {error} Set KUBECONFIG, or run in a pod with a service account", RUN_ERROR)
+        fail(
+            f"no cluster to serve: {error} Set KUBECONFIG, or run in a pod with a service account", Exit.CANNOT_SUCCEED
+        )
     raise typer.Exit(code)
 
 

@@ -52,7 +52,8 @@ def simulate(
     output: Annotated[Form, typer.Option("--output", "-o")] = Form.TABLE,
 ) -> None:
     """Replay a job over a spot trace with every strategy, beside the bound of a planner that knows the future."""
-    from evalfleet.cli.output import USAGE_ERROR, fail
+    from evalfleet.cli.exits import Exit
+    from evalfleet.cli.output import fail
     from evalfleet_lab import whatif
     from evalfleet_lab.simulate.scenario import Faults, JobShape
     from evalfleet_scaling.errors import ScalingInputError
@@ -71,7 +72,7 @@ def simulate(
         if plot is not None:
             whatif.draw(scenario, chosen[0], faults, plot)
     except (ScalingInputError, ValueError, OSError) as error:
-        fail(str(error), USAGE_ERROR)
+        fail(str(error), Exit.USAGE)
     if due < hours + startup_seconds / 3600:
         least = hours + startup_seconds / 3600
         typer.echo(
@@ -83,7 +84,8 @@ def simulate(
 
 
 def _print(rows: list[dict[str, Any]], scenario: "Scenario", output: Form, seed: int) -> None:
-    from evalfleet.cli.output import Format, print_data
+    from evalfleet.cli.output import Format, print_data, screen_width
+    from evalfleet.cli.table import Column, table
 
     content = {
         "seed": seed,
@@ -99,15 +101,9 @@ def _print(rows: list[dict[str, Any]], scenario: "Scenario", output: Form, seed:
 
         typer.echo("\n".join(markdown.table(rows[0], (row.values() for row in rows))))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{scenario.counts.shape[1]} windows, tick {scenario.tick_seconds:g} s, seed {seed}")
-    for name in rows[0]:
-        table.add_column(_HEADINGS.get(name, name), justify="left" if name == "strategy" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
-    Console().print(table)
+    columns = [Column(_HEADINGS.get(name, name), number=name != "strategy") for name in rows[0]]
+    typer.echo(f"{scenario.counts.shape[1]} windows, tick {scenario.tick_seconds:g} s, seed {seed}")
+    typer.echo(table(columns, [[_text(value) for value in row.values()] for row in rows], screen_width()))
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,8 @@ import yaml
 from evalfleet.api.crd import evaluation_job_crd, scaling_policy_crd
 from evalfleet.api.wire import API_VERSION
 from evalfleet.cli.cluster_results import report_of
-from evalfleet.cli.output import RUN_ERROR, Format, fail, print_data
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import Format, fail, print_data
 from evalfleet.cli.words import money, saved_percent
 from evalfleet.local.cluster import LocalCluster, Pool, local_cluster
 from evalfleet.local.demo.workspace import write_workspace
@@ -122,7 +123,7 @@ def _watch(cluster: LocalCluster, say: Any) -> dict[str, Any]:
             say(f"demonstration: the provider reclaims {node} with {NOTICE_SECONDS:.0f} s notice")
             cluster.reclaim(node, notice_seconds=NOTICE_SECONDS)
         time.sleep(0.5)
-    return fail(f"the demonstration did not end within {PATIENCE_SECONDS:.0f} s: {told}", RUN_ERROR)
+    return fail(f"the demonstration did not end within {PATIENCE_SECONDS:.0f} s: {told}", Exit.CANNOT_SUCCEED)
 
 
 def _spot_node(cluster: LocalCluster) -> str | None:
@@ -135,8 +136,8 @@ def _spot_node(cluster: LocalCluster) -> str | None:
 
 def _show(status: dict[str, Any], output: Format) -> None:
     if not status.get("results"):
-        fail("; ".join(c["message"] for c in status["conditions"] if c["type"] == "Failed"), RUN_ERROR)
-    if output is Format.TABLE:
+        fail("; ".join(c["message"] for c in status["conditions"] if c["type"] == "Failed"), Exit.CANNOT_SUCCEED)
+    if output.for_people:
         print_report(report_of(JOB, status), output)
         workers = status.get("workers") or {}
         typer.echo(f"reclaimed workers: {workers.get('preemptions', 0)}; none of them was a failure")
@@ -158,7 +159,7 @@ def _kubectl(cluster: LocalCluster, *arguments: str, text: str | None = None) ->
     argv = [str(cluster.kubectl), "--kubeconfig", str(cluster.kubeconfig), *arguments]
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
-        fail(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}", RUN_ERROR)
+        fail(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}", Exit.CANNOT_SUCCEED)
     return done.stdout
 
 

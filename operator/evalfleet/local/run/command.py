@@ -8,7 +8,8 @@ import typer
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.manifest import ManifestError, read_evaluation_job
-from evalfleet.cli.output import INTERRUPTED, RUN_ERROR, USAGE_ERROR, Format, fail
+from evalfleet.cli.exits import Exit
+from evalfleet.cli.output import Format, fail
 from evalfleet.local.run.display import make_display
 from evalfleet.local.run.lock import RunBusyError, run_lock
 from evalfleet.local.run.report import print_report
@@ -48,7 +49,7 @@ def run_manifest(manifest: Path, options: LocalOptions, observer: Observer | Non
     try:
         job = read_evaluation_job(manifest)
     except ManifestError as error:
-        fail(str(error), USAGE_ERROR)
+        fail(str(error), Exit.USAGE)
     run = local_run(job, manifest.resolve().parent, options)
     try:
         with run_lock(run.log_folder), make_display(options.quiet) as display:
@@ -56,14 +57,14 @@ def run_manifest(manifest: Path, options: LocalOptions, observer: Observer | Non
                 display.event(f"spec.{field} has no effect on one machine; a cluster honours it")
             report = run_local(run, display, observer)
     except RunError as error:
-        fail(f"{error.reason}: {error.message}", RUN_ERROR)
+        fail(f"{error.reason}: {error.message}", Exit.CANNOT_SUCCEED)
     except RunBusyError as error:
-        fail(str(error), RUN_ERROR)
+        fail(str(error), Exit.CANNOT_SUCCEED)
     except KeyboardInterrupt:
-        fail("interrupted: what is done is kept; run the same command again to resume", INTERRUPTED)
+        fail("interrupted: what is done is kept; run the same command again to resume", Exit.INTERRUPTED)
     print_report(report, options.output)
     if report.outcome != "Complete":
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.NO_FULL_SCORE)
     return report
 
 
@@ -73,11 +74,14 @@ def show_results(manifest: Path, options: LocalOptions) -> None:
         job = read_evaluation_job(manifest)
         report = published_report(local_run(job, manifest.resolve().parent, options))
     except ManifestError as error:
-        fail(str(error), USAGE_ERROR)
+        fail(str(error), Exit.USAGE)
     except RunError as error:
-        fail(f"{error.reason}: {error.message}", RUN_ERROR)
+        fail(f"{error.reason}: {error.message}", Exit.CANNOT_SUCCEED)
     if report.outcome == "Incomplete":
-        fail(f"no results yet: {report.units_left} units are left; `evalfleet run {manifest}` resumes", RUN_ERROR)
+        fail(
+            f"no results yet: {report.units_left} units are left; `evalfleet run {manifest}` resumes",
+            Exit.CANNOT_SUCCEED,
+        )
     print_report(report, options.output)
 
 
