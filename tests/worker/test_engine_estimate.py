@@ -14,7 +14,8 @@ from evalfleet_worker.engine.estimate import (  # noqa: E402
     this_cpu,
     unit_work,
 )
-from evalfleet_worker.model.facts import read_facts  # noqa: E402
+from evalfleet_worker.model.resolve import resolve_model  # noqa: E402
+from evalfleet_worker.protocol import ModelSpec  # noqa: E402
 from evalfleet_worker.requests import Request, RequestType  # noqa: E402
 
 
@@ -24,7 +25,7 @@ def model_and_facts(tmp_path_factory):
     model = random_model("LlamaConfig", "LlamaForCausalLM", tie_word_embeddings=False)
     model.set_attn_implementation("eager")
     model.save_pretrained(folder)
-    return model, read_facts(folder)
+    return model, resolve_model(ModelSpec(str(folder)), folder).config
 
 
 def scored(ids, count=1, row=0):

@@ -142,10 +142,13 @@ def release(options: Options) -> ExitCode:
 
 
 def fetch(options: Options) -> ExitCode:
-    """Bring the model into the node cache."""
+    """Bring the model into the node cache and prove that it can be scored."""
+    from evalfleet_worker.model.check import check_model
     from evalfleet_worker.model.resolve import resolve_model
 
     model = resolve_model(options.run.model, options.cache)
+    for proof in check_model(model, options.run):
+        proof.check()
     log.info("model %s is at %s", options.run.model.uri, model.path)
     return ExitCode.DONE
 

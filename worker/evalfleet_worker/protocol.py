@@ -147,6 +147,8 @@ class EngineSpec:
     numerics: str = "Fast"
     max_tokens_per_step: int | None = None
     tensor_parallel_size: int = 1
+    devices_per_worker: int = 1
+    """The largest `countPerWorker` of the pools that may be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from evalfleet_worker.engine.pack import Budget, Scored
 from evalfleet_worker.engine.probe import choose_forward
 from evalfleet_worker.engine.score import Score
 from evalfleet_worker.engine.threads import set_threads
+from evalfleet_worker.model.check import check_supported
 from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
-from evalfleet_worker.protocol import EngineSpec, FailureReason, ModelSpec, RunError, RunSpec
+from evalfleet_worker.protocol import EngineSpec, FailureReason, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request, RequestType
 
 
@@ -113,7 +114,7 @@ def load_causal_lm(run: RunSpec, cache: Path) -> CausalLM:
     Raises:
         RunError: see `resolve_model`; also OutOfMemory before loading, and InvalidModelRef for what is not supported.
     """
-    _refuse_unsupported(run.model, run.engine)
+    check_supported(run)
     set_threads()
     make_deterministic(run.engine.numerics == "Strict")
     resolved, placement = resolve_model(run.model, cache), place(run.model)
@@ -136,14 +137,3 @@ def _budget(resolved: ResolvedModel, placement: Placement, engine: EngineSpec) -
     budget = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
     limit = engine.max_tokens_per_step
     return replace(budget, tokens=limit, rows=min(budget.rows, limit)) if limit else budget
-
-
-def _refuse_unsupported(model: ModelSpec, engine: EngineSpec) -> None:
-    refused = {
-        "model.quantization": model.quantization,
-        "model.adapterUri": model.adapter_uri,
-        "engine.tensorParallelSize above 1": engine.tensor_parallel_size > 1,
-    }
-    for name, value in refused.items():
-        if value:
-            raise RunError(FailureReason.INVALID_MODEL_REF, f"{name} is not supported by this version of the engine")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from evalfleet_worker.engine.memory import available_host_bytes
+from evalfleet_worker.model.weights_report import check_report, report_of
 from evalfleet_worker.protocol import ModelSpec
 
 DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16}
@@ -64,11 +65,17 @@ def make_deterministic(strict: bool) -> None:
 
 
 def load_weights(auto_class: Any, folder: str, placement: Placement, trust_remote_code: bool) -> Any:
-    """A transformers model in evaluation mode on its device, without progress bars."""
+    """A transformers model in evaluation mode on its device, without progress bars.
+
+    Raises:
+        RunError: ModelUnreadable, when tensors are missing, foreign or of another shape.
+    """
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    model = auto_class.from_pretrained(
-        folder, dtype=placement.dtype, trust_remote_code=trust_remote_code, use_safetensors=True, local_files_only=True
-    )
+    model, info = auto_class.from_pretrained(
+        folder, dtype=placement.dtype, trust_remote_code=trust_remote_code, use_safetensors=True, local_files_only=True,
+        output_loading_info=True,
+    )  # fmt: skip
+    check_report(report_of(model, info, auto_class is transformers.AutoModel), folder)
     return model.eval().requires_grad_(requires_grad=False).to(placement.device)

@@ -126,9 +126,10 @@ def activation_bytes(facts: ModelFacts, value_bytes: int) -> int:
 
 
 def token_flops(facts: ModelFacts) -> float:
-    """FLOPs per computed token in the blocks: 2 x their weights (embedding and head counted elsewhere)."""
+    """FLOPs per computed token in the blocks: 2 x the weights that it meets (embedding and head counted elsewhere)."""
     head = 0 if facts.tied_embeddings else facts.embedding_parameters
-    return 2.0 * max(facts.parameters - facts.embedding_parameters - head, facts.layers * facts.hidden)
+    visited = facts.parameters - facts.idle_parameters - facts.embedding_parameters - head
+    return 2.0 * max(visited, facts.layers * facts.hidden)
 
 
 def row_flops(facts: ModelFacts) -> float:

@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.model.facts import read_json, weight_files
+from evalfleet_worker.model.files import read_json, weight_files
 from evalfleet_worker.model.weights_header import TensorHeader, read_headers
 from evalfleet_worker.protocol import ModelSpec
 

@@ -1,17 +1,19 @@
-"""What a model is, read from config.json and the weight headers. Torch-free."""
+"""What a model is: sizes that decide time and memory, from its config class and the weight headers. Torch-free."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evalfleet_worker.model.weights_header import TensorHeader, read_headers
-from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.model.files import read_json
+from evalfleet_worker.model.weights_header import TensorHeader
 
 DEFAULT_CONTEXT_LENGTH = 2048
 """lm-eval's default where neither config nor tokenizer says a length (`DEFAULT_MAX_LENGTH`)."""
 TOKENIZER_INFINITY = 1000000000000000019884624838656
 ENCODER_ARCHITECTURES = ("Model", "ForMaskedLM", "ForSequenceClassification")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,11 @@ class ModelFacts:
         model_type: architecture family of transformers, for example `llama`.
         parameters: number of weights.
         embedding_parameters: those of the input embedding (no arithmetic per token).
+        head_size: of an attention head; where keys and values differ (MLA) the mean of both.
         weight_bytes: bytes of the stored weights.
         context_length: longest input in tokens, by lm-eval's rule.
         needs_remote_code: the model brings Python code of its own.
+        idle_parameters: weights of the experts that a token does not visit (no arithmetic per token).
     """
 
     kind: Literal["causal-lm", "encoder"]
@@ -43,6 +47,7 @@ class ModelFacts:
     weight_bytes: int
     tied_embeddings: bool
     needs_remote_code: bool
+    idle_parameters: int = 0
 
     @property
     def shape(self) -> str:
@@ -50,84 +55,85 @@ class ModelFacts:
         return f"{self.model_type}-{self.layers}x{self.hidden}-{self.parameters}"
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, those of the index where there is one.
+def facts_of(config: Any, headers: Sequence[TensorHeader], tokenizer_folder: Path) -> ModelFacts:
+    """Facts of a model.
 
-    Raises:
-        RunError: ModelUnreadable, when a file of the index is missing.
+    Args:
+        config: of transformers; its class knows defaults and the other names of what is asked here.
+        headers: of all stored tensors.
+        tokenizer_folder: may bound the context length.
     """
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return sorted(folder.glob("*.safetensors"))
-    files = [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
-    missing = [file.name for file in files if not file.exists()]
-    if missing:
-        raise RunError(FailureReason.MODEL_UNREADABLE, f"{folder} lacks {', '.join(missing)}, which its index names")
-    return files
-
-
-def read_facts(folder: Path, tokenizer_folder: Path | None = None) -> ModelFacts:
-    """Facts of the safetensors model in `folder`.
-
-    Raises:
-        RunError: ModelUnreadable, when config.json or the weights cannot be read.
-    """
-    headers = [header for file in weight_files(folder) for header in read_headers(file)]
-    return _facts(read_json(folder / "config.json"), headers, tokenizer_folder or folder)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file of the model; ModelUnreadable when it is missing or damaged."""
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(FailureReason.MODEL_UNREADABLE, f"{file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise RunError(FailureReason.MODEL_UNREADABLE, f"{file} is no JSON object")
-    return content
-
-
-def _facts(config: dict[str, Any], headers: list[TensorHeader], tokenizer_folder: Path) -> ModelFacts:
-    text = config.get("text_config") or config
-    hidden = _first(text, "hidden_size", "n_embd", "d_model", "dim")
-    heads = _first(text, "num_attention_heads", "n_head", "num_heads")
-    vocabulary = _first(text, "vocab_size")
+    text = config.get_text_config(decoder=True)
+    hidden, heads, vocabulary = _number(text, "hidden_size"), _heads(text), _number(text, "vocab_size")
     return ModelFacts(
         kind=_kind(config),
-        model_type=str(config.get("model_type", "")),
+        model_type=str(config.model_type),
         parameters=sum(header.values for header in headers),
         embedding_parameters=vocabulary * hidden,
-        layers=_first(text, "num_hidden_layers", "n_layer", "num_layers"),
+        layers=_number(text, "num_hidden_layers", "num_layers"),
         hidden=hidden,
-        intermediate=_first(text, "intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
+        intermediate=_number(text, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", default=4 * hidden),
         heads=heads,
-        kv_heads=_first(text, "num_key_value_heads", "num_kv_heads", default=heads),
-        head_size=_first(text, "head_dim", default=hidden // max(heads, 1)),
+        kv_heads=_number(text, "num_key_value_heads", "num_kv_heads", default=heads),
+        head_size=_head_size(text, hidden // max(heads, 1)),
         vocabulary=vocabulary,
         context_length=context_length(config, tokenizer_folder),
         weight_bytes=sum(header.end - header.begin for header in headers),
-        tied_embeddings=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
-        needs_remote_code=bool(config.get("auto_map")),
+        tied_embeddings=bool(getattr(text, "tie_word_embeddings", True)),
+        needs_remote_code=bool(getattr(config, "auto_map", None)),
+        idle_parameters=_idle_parameters(text, headers),
     )
 
 
-def context_length(config: dict[str, Any], tokenizer_folder: Path) -> int:
+def context_length(config: Any, tokenizer_folder: Path) -> int:
     """Longest input in tokens by lm-eval's order of sources (`lm_eval.models.utils.resolve_max_length`)."""
-    text = config.get("text_config") or config
-    configured = _first(text, "n_positions", "max_position_embeddings", "n_ctx")
-    if configured:
-        return configured
+    text = getattr(config, "text_config", None) or config
+    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+        if getattr(text, name, None) is not None:
+            return int(getattr(text, name))
     tokenizer_config = tokenizer_folder / "tokenizer_config.json"
     limit = read_json(tokenizer_config).get("model_max_length") if tokenizer_config.exists() else None
     return int(limit) if limit is not None and limit != TOKENIZER_INFINITY else DEFAULT_CONTEXT_LENGTH
 
 
-def _kind(config: dict[str, Any]) -> Literal["causal-lm", "encoder"]:
-    architectures = config.get("architectures") or []
+def _idle_parameters(text: Any, headers: Sequence[TensorHeader]) -> int:
+    experts, used = _number(text, *EXPERTS), _number(text, *EXPERTS_PER_TOKEN)
+    if not 0 < used < experts:
+        return 0
+    stored = sum(header.values for header in headers if _is_routed(header, experts))
+    return stored * (experts - used) // experts
+
+
+def _is_routed(header: TensorHeader, experts: int) -> bool:
+    """A weight of one routed expert, or of all of them in one tensor."""
+    fused = len(header.shape) >= 3 and header.shape[0] == experts
+    return "shared_expert" not in header.name and (fused or ".experts." in header.name)
+
+
+def _heads(text: Any) -> int:
+    heads = getattr(text, "num_attention_heads", None)
+    return max(heads, default=0) if isinstance(heads, list | tuple) else int(heads or 0)
+
+
+def _head_size(text: Any, default: int) -> int:
+    keys = _number(text, "qk_nope_head_dim") + _number(text, "qk_rope_head_dim")
+    values = _number(text, "v_head_dim")
+    return (keys + values) // 2 if keys and values else _number(text, "head_dim", default=default)
+
+
+def _kind(config: Any) -> Literal["causal-lm", "encoder"]:
+    architectures = config.architectures or []
     if any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures):
         return "causal-lm"
     return "encoder" if any(name.endswith(ENCODER_ARCHITECTURES) for name in architectures) else "causal-lm"
 
 
-def _first(config: dict[str, Any], *names: str, default: int = 0) -> int:
-    return next((int(config[name]) for name in names if config.get(name) is not None), default)
+def _number(config: Any, *names: str, default: int = 0) -> int:
+    """The first of these members that is a whole number (some models have one per layer: the largest)."""
+    for name in names:
+        value = getattr(config, name, None)
+        if isinstance(value, list | tuple):
+            value = max((one for one in value if isinstance(one, int)), default=None)
+        if isinstance(value, int | float):
+            return int(value)
+    return default

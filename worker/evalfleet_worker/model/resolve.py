@@ -8,10 +8,14 @@ Files that run code when read (pickled `.bin`, `.pt`, `.pth`) are never opened h
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from evalfleet_worker.model.architecture import load_config
 from evalfleet_worker.model.digest import model_digest, model_fingerprint
-from evalfleet_worker.model.facts import ModelFacts, read_facts, weight_files
+from evalfleet_worker.model.facts import ModelFacts, facts_of
+from evalfleet_worker.model.files import read_json, weight_files
 from evalfleet_worker.model.locate import locate
+from evalfleet_worker.model.weights_header import TensorHeader, read_headers
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -25,15 +29,29 @@ class ResolvedModel:
         spec: what was asked for.
         path: folder with config.json and *.safetensors.
         tokenizer_path: folder with the tokenizer's files; the same folder unless `tokenizerUri` is set.
-        config: facts read from config.json and the weight headers.
+        headers: of all its tensors.
         cache: node cache, where the digest is remembered.
     """
 
     spec: ModelSpec
     path: Path
     tokenizer_path: Path
-    config: ModelFacts
+    headers: tuple[TensorHeader, ...]
     cache: Path
+
+    @cached_property
+    def transformers_config(self) -> Any:
+        """The config as transformers reads it.
+
+        Raises:
+            RunError: ModelUnreadable for an unknown model type or values that do not fit.
+        """
+        return load_config(self.path, self.spec.trust_remote_code)
+
+    @cached_property
+    def config(self) -> ModelFacts:
+        """Facts read from the config and the weight headers."""
+        return facts_of(self.transformers_config, self.headers, self.tokenizer_path)
 
     @cached_property
     def digest(self) -> str:
@@ -47,7 +65,7 @@ class ResolvedModel:
 
 
 def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
-    """Make the model available in a local folder and read its facts.
+    """Make the model available in a local folder and read the headers of its weights.
 
     Args:
         model: URI, revision, format; `trust_remote_code` only when both keys were given.
@@ -58,13 +76,13 @@ def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
     """
     folder = _model_folder(locate(model.uri, model.revision, cache), model, cache)
     tokenizer = _tokenizer_folder(folder, model, cache)
-    facts = read_facts(folder, tokenizer)
-    if facts.needs_remote_code and not model.trust_remote_code:
+    if read_json(folder / "config.json").get("auto_map") and not model.trust_remote_code:
         raise RunError(
             FailureReason.REMOTE_CODE_FORBIDDEN,
             f"{model.uri} runs Python code of its own; set model.trustRemoteCode and let the policy allow remote code",
         )
-    return ResolvedModel(model, folder, tokenizer, facts, cache)
+    headers = tuple(header for file in weight_files(folder) for header in read_headers(file))
+    return ResolvedModel(model, folder, tokenizer, headers, cache)
 
 
 def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:

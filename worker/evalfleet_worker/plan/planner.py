@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from evalfleet_worker.harness.registry import harness_of
 from evalfleet_worker.harness.sampling import is_sampled
 from evalfleet_worker.harness.startup import hide_torch
 from evalfleet_worker.harness.tokenizer import load_encoder
+from evalfleet_worker.model.check import check_model
 from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
@@ -61,10 +63,15 @@ def draft_plan(
 ) -> PlanDraft:
     """The plan of a run, not yet published; `local` has its data on this machine, `started` is monotonic."""
     context = HarnessContext(local, once(lambda: load_encoder(_required(model), run.model)), progress)
-    with hub_access(run):
-        harness_plans = {spec.name: _plan_evaluation(spec, context) for spec in run.evaluations}
-    progress("ordering requests and cutting units")
-    return _draft(run, model, harness_plans, started)
+    with ExitStack() as stack:
+        proofs = [stack.enter_context(proof) for proof in check_model(model, run)] if model else []
+        with hub_access(run):
+            harness_plans = {spec.name: _plan_evaluation(spec, context) for spec in run.evaluations}
+        progress("ordering requests and cutting units")
+        draft = _draft(run, model, harness_plans, started)
+        for proof in proofs:
+            proof.check()
+        return draft
 
 
 def _model(run: RunSpec, cache: Path, progress: Progress) -> ResolvedModel | None:
