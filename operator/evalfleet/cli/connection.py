@@ -71,9 +71,8 @@ class Reader:
 def read(place: Place, what: str, question: Callable[[Reader], Awaitable[T]]) -> T:
     """The answer of a cluster to `question`; ends the command with a message when there is none."""
     from aiohttp import ClientError
-    from kubernetes.aio.config import ConfigException
 
-    from evalfleet.kube.client import KubeError
+    from evalfleet.kube.client import KubeconfigError, KubeError
 
     if not _configured():
         fail(
@@ -82,7 +81,7 @@ def read(place: Place, what: str, question: Callable[[Reader], Awaitable[T]]) ->
         )
     try:
         return asyncio.run(_ask(place, question))
-    except ConfigException as error:
+    except KubeconfigError as error:
         fail(f"the kubeconfig cannot be used: {error}", Exit.CANNOT_SUCCEED)
     except KubeError as error:
         fail(f"{what}: {_in_words(error.status, str(error))}", Exit.CANNOT_SUCCEED)
@@ -97,24 +96,13 @@ def _configured() -> bool:
 
 
 async def _ask(place: Place, question: Callable[[Reader], Awaitable[T]]) -> T:
-    from evalfleet.kube.client import Kube
+    from evalfleet.kube.client import Kube, context_namespace
 
     kube = await Kube.connect_default(place.context)
     try:
-        return await question(Reader(kube, place.namespace or _context_namespace(place.context)))
+        return await question(Reader(kube, place.namespace or context_namespace(place.context)))
     finally:
         await kube.close()
-
-
-def _context_namespace(context: str | None) -> str:
-    from kubernetes.aio.config import ConfigException, list_kube_config_contexts
-
-    try:
-        contexts, active = list_kube_config_contexts()
-    except ConfigException:  # inside a pod there is no kubeconfig
-        return "default"
-    chosen = next((entry for entry in contexts if entry["name"] == context), active)
-    return str(chosen["context"].get("namespace") or "default")
 
 
 def _in_words(status: int, message: str) -> str:

@@ -8,17 +8,16 @@ def operator() -> None:
     import asyncio
     import os
 
-    from kubernetes.aio.config import ConfigException
-
     from evalfleet.cli.exits import Exit
     from evalfleet.cli.output import fail
     from evalfleet.controller.app import run_operator
     from evalfleet.controller.logs import log_to_stderr
+    from evalfleet.kube.client import KubeconfigError
 
     log_to_stderr(os.environ)
     try:
         code = asyncio.run(run_operator())
-    except ConfigException as error:
+    except KubeconfigError as error:
         fail(
             f"no cluster to serve: {error} Set KUBECONFIG, or run in a pod with a service account", Exit.CANNOT_SUCCEED
         )

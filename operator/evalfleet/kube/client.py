@@ -65,6 +65,10 @@ class Changed:
     gone: bool
 
 
+class KubeconfigError(RuntimeError):
+    """There is no usable kubeconfig, or none with the context asked for."""
+
+
 UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError)
 """What a call raises while the API server is down."""
 
@@ -102,7 +106,7 @@ class Kube:
         """Connect as the pod's service account, else as the user of KUBECONFIG or ~/.kube/config.
 
         Raises:
-            kubernetes.aio.config.ConfigException: no kubeconfig, or none with such a context.
+            KubeconfigError: no kubeconfig, or none with such a context.
         """
         from kubernetes.aio.client.api_client import ApiClient
         from kubernetes.aio.client.configuration import Configuration
@@ -112,7 +116,10 @@ class Kube:
             configuration = Configuration()
             load_incluster_config(client_configuration=configuration)
         except ConfigException:
-            return cls(await new_client_from_config(context=context))
+            try:
+                return cls(await new_client_from_config(context=context))
+            except ConfigException as error:
+                raise KubeconfigError(str(error)) from error
         return cls(ApiClient(configuration))
 
     async def close(self) -> None:
@@ -261,6 +268,18 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 
 async def _pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+def context_namespace(context: str | None = None) -> str:
+    """The namespace of a context of the kubeconfig, of the current one by default; `default` where none is named."""
+    from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+
+    try:
+        contexts, active = list_kube_config_contexts()
+    except ConfigException:  # inside a pod there is no kubeconfig
+        return "default"
+    chosen = next((entry for entry in contexts if entry["name"] == context), active)
+    return str(chosen["context"].get("namespace") or "default")
 
 
 def pods_path(namespace: str, name: str, subresource: str = "") -> str:
