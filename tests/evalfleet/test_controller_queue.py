@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from evalfleet.controller.queue import MAX_DELAY_SECONDS, WorkQueue
+from evalfleet import limits
+from evalfleet.controller.queue import WorkQueue
 
 
 async def test_a_key_waits_once_however_often_it_is_added() -> None:
@@ -38,7 +39,7 @@ async def test_the_earliest_of_several_delays_wins() -> None:
 async def test_failures_back_off_and_success_forgets_them() -> None:
     queue: WorkQueue[str] = WorkQueue(base_delay_seconds=1.0)
     assert [queue.retry("a") for _ in range(4)] == [1.0, 2.0, 4.0, 8.0]
-    assert max(queue.retry("b") for _ in range(40)) == pytest.approx(MAX_DELAY_SECONDS)
+    assert max(queue.retry("b") for _ in range(40)) == pytest.approx(limits.RETRY_MOST_SECONDS)
     queue.forget("a")
     assert queue.retry("a") == 1.0
 

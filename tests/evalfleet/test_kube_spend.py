@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from cluster_client import Client
 
+from evalfleet import limits
 from evalfleet.kube.client import Kube, KubeError
 from evalfleet.kube.resources import Key
-from evalfleet.kube.spend import LOOK_SECONDS, SAVE_SECONDS, SpendBook
+from evalfleet.kube.spend import SpendBook
 from evalfleet.local.cluster import LocalCluster
 from evalfleet_scaling.spend import SpendLedger, WorkerStarted, close_worker, open_worker, settle
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
@@ -104,11 +105,11 @@ def test_while_money_flows_it_is_written_once_in_a_while_and_read_from_memory(pl
         first = book()
         await first.read(POLICY, T0)
         await first.keep(POLICY, running("a"), T0)
-        soon = settle(running("a"), T0 + SAVE_SECONDS - 1)
-        await first.keep(POLICY, soon, T0 + SAVE_SECONDS - 1)
+        soon = settle(running("a"), T0 + limits.LEDGER_SAVE_SECONDS - 1)
+        await first.keep(POLICY, soon, T0 + limits.LEDGER_SAVE_SECONDS - 1)
         assert (place.ledger().runs, await first.read(POLICY, T0)) == ({}, soon)
-        later = settle(soon, T0 + SAVE_SECONDS)
-        await first.keep(POLICY, later, T0 + SAVE_SECONDS)
+        later = settle(soon, T0 + limits.LEDGER_SAVE_SECONDS)
+        await first.keep(POLICY, later, T0 + limits.LEDGER_SAVE_SECONDS)
         assert place.ledger() == later
 
     place.do(work)
@@ -192,10 +193,10 @@ def test_a_ledger_damaged_while_the_operator_only_watches_is_noticed_soon_and_le
         await first.keep(POLICY, running("a"), T0)
         place.write("nonsense")
         before = place.written()
-        assert await first.read(POLICY, T0 + LOOK_SECONDS - 1) == running("a")
+        assert await first.read(POLICY, T0 + limits.LEDGER_LOOK_SECONDS - 1) == running("a")
         for later in (0, 1):
             with pytest.raises(LedgerUnreadableError, match=NAME):
-                await first.read(POLICY, T0 + LOOK_SECONDS + later)
+                await first.read(POLICY, T0 + limits.LEDGER_LOOK_SECONDS + later)
         assert place.written() == before
 
     place.do(work)
@@ -208,10 +209,10 @@ def test_a_ledger_that_somebody_mends_is_believed_soon_and_one_of_ours_is_not_re
         await first.keep(POLICY, running("a"), T0)
         unsaved = settle(running("a"), T0 + 5)
         await first.keep(POLICY, unsaved, T0 + 5)
-        assert await first.read(POLICY, T0 + LOOK_SECONDS) == unsaved
+        assert await first.read(POLICY, T0 + limits.LEDGER_LOOK_SECONDS) == unsaved
         mended = close_worker(running("a"), "a", T0 + 20)
         place.write(json.dumps(ledger_to_document(mended)))
-        assert await first.read(POLICY, T0 + 2 * LOOK_SECONDS) == mended
+        assert await first.read(POLICY, T0 + 2 * limits.LEDGER_LOOK_SECONDS) == mended
 
     place.do(work)
 
@@ -223,7 +224,7 @@ def test_a_ledger_deleted_while_the_operator_only_watches_is_no_money_forgotten(
         spent = settle(running("a"), T0 + 5)
         await first.keep(POLICY, spent, T0 + 5)
         place.delete()
-        assert await first.read(POLICY, T0 + 5 + LOOK_SECONDS) == spent
+        assert await first.read(POLICY, T0 + 5 + limits.LEDGER_LOOK_SECONDS) == spent
         ended = close_worker(spent, "a", T0 + 20)
         await first.keep(POLICY, ended, T0 + 21)
         assert place.ledger() == ended

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from operator_worlds import NOW, planned, policy, pool, progress, worker, world
 
+from evalfleet import limits
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.world import Eta
 from evalfleet.reconcile.job.world import World as JobWorld
-from evalfleet.reconcile.policy.decide import reconcile
-from evalfleet.reconcile.policy.gather import World
-from evalfleet.reconcile.policy.jobs import FINISH_SECONDS
+from evalfleet.reconcile.policy.decide import scale
 from evalfleet.reconcile.policy.seen import PoolsSeen
+from evalfleet.reconcile.policy.world import World
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spot.history import Life, PoolHistory
 
@@ -23,7 +23,7 @@ WORK_SECONDS = 100
 
 
 def eta(job: JobWorld, by: ScalingPolicy = MIXED, seen: PoolsSeen | None = None) -> Eta | None:
-    return reconcile(World(NOW, by, {"uid-1": job}, seen=seen or PoolsSeen()), decide_fleet).etas.get("uid-1")
+    return scale(World(NOW, by, {"uid-1": job}, seen=seen or PoolsSeen()), decide_fleet).etas.get("uid-1")
 
 
 def scoring(slot: int = 0, **fields: Any) -> Any:
@@ -39,7 +39,7 @@ def seconds(found: Eta | None) -> tuple[float, float, float]:
 
 def test_the_estimate_is_a_range_that_ends_with_the_finish_step() -> None:
     low, middle, high = seconds(eta(world(planned(workers=(scoring(),)), maxWorkers=1)))
-    assert FINISH_SECONDS < low < middle < high <= FINISH_SECONDS + 1.1 * WORK_SECONDS
+    assert limits.FINISH_SECONDS < low < middle < high <= limits.FINISH_SECONDS + 1.1 * WORK_SECONDS
 
 
 def test_more_workers_are_sooner_done() -> None:
@@ -58,7 +58,7 @@ def test_a_measured_rate_is_surer_than_a_planned_one() -> None:
     def spread(rate: float, requests: int) -> float:
         answer = progress(5, rate=rate, requests=requests)
         low, middle, high = seconds(eta(world(planned(workers=(worker(0, progress=answer),)), maxWorkers=1)))
-        return (high - low) / (middle - FINISH_SECONDS)
+        return (high - low) / (middle - limits.FINISH_SECONDS)
 
     assert spread(1.0, 50) < 0.5 * spread(0.0, 0)
 
@@ -98,7 +98,7 @@ def test_nothing_is_foretold_of_a_job_whose_end_cannot_be_foreseen(job: JobWorld
 def test_the_probability_of_being_in_time_falls_with_the_deadline_of_a_job_without_a_promise() -> None:
     def in_time(left: int) -> float:
         """With so many seconds to score in; the job is a minute old."""
-        sla = {"completionSeconds": round(60 + left + FINISH_SECONDS), "onInfeasible": "RunAnyway"}
+        sla = {"completionSeconds": round(60 + left + limits.FINISH_SECONDS), "onInfeasible": "RunAnyway"}
         found = eta(world(planned(workers=(scoring(),)), maxWorkers=1, sla=sla), policy(pool("spot")))
         assert found is not None
         assert found.in_time is not None

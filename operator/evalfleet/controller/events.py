@@ -10,13 +10,11 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from evalfleet import limits
 from evalfleet.kube.client import CONFLICT, NOT_FOUND, KubeError
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 4096
-MESSAGE_LIMIT = 1000
-NAME_LENGTH = 200
 NUMBERS = re.compile(r"[0-9]+")
 """Left aside when words are compared: what comes and goes with other times and counts is one series, not a flood."""
 
@@ -47,7 +45,7 @@ class EventRecorder:
         """Post an Event of type Normal or Warning about an object."""
         metadata = about["metadata"]
         text = f"{metadata['uid']}|{kind}|{reason}|{NUMBERS.sub('', message)}"
-        head = metadata["name"][:NAME_LENGTH].rstrip("-.")  # what a cut leaves at the end must not end a label
+        head = metadata["name"][: limits.EVENT_NAME].rstrip("-.")  # what a cut leaves at the end must not end a label
         name = f"{head}.{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
         path = f"/api/v1/namespaces/{metadata['namespace']}/events"
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -85,7 +83,7 @@ class EventRecorder:
     def _remember(self, name: str, count: int) -> None:
         self._counts[name] = count
         self._counts.move_to_end(name)
-        while len(self._counts) > REMEMBERED:
+        while len(self._counts) > limits.EVENTS_COUNTED:
             self._counts.popitem(last=False)
 
     def _event(self, about: dict[str, Any], name: str, words: tuple[str, str, str], now: str) -> dict[str, Any]:
@@ -104,7 +102,7 @@ class EventRecorder:
             },
             "type": kind,
             "reason": reason,
-            "message": message[:MESSAGE_LIMIT],
+            "message": message[: limits.EVENT_MESSAGE],
             "source": {"component": self._component},
             "reportingComponent": self._component,
             "reportingInstance": self._instance,

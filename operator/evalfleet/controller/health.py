@@ -7,9 +7,7 @@ standby has lately been answered about the Lease, so that it can take over.
 
 from dataclasses import dataclass
 
-LEASE_SILENCE_SECONDS = 15.0
-"""The lease duration: who has not been answered for so long could not take over."""
-MISSED_LISTINGS = 3
+from evalfleet import limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def why_not_ready(vitals: Vitals) -> str:
 def _standby_lacks(vitals: Vitals) -> str:
     if vitals.lease_seconds is None:
         return "the API server has not answered about the Lease yet"
-    if vitals.lease_seconds > LEASE_SILENCE_SECONDS:
+    if vitals.lease_seconds > limits.LEASE_SECONDS:
         return f"the API server has not answered about the Lease for {vitals.lease_seconds:.0f} s"
     return ""
 
@@ -60,6 +58,6 @@ def _leader_lacks(vitals: Vitals) -> str:
         return "objects are being listed for the first time"
     if not vitals.watching:
         return "the watches do not run"
-    if vitals.listed_seconds > MISSED_LISTINGS * vitals.resync_seconds:
+    if vitals.listed_seconds > limits.MISSED_LISTINGS * vitals.resync_seconds:
         return f"the API server has given no listing for {vitals.listed_seconds:.0f} s"
     return ""

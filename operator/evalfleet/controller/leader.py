@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from evalfleet import limits
+
 log = logging.getLogger(__name__)
 
 
@@ -18,9 +20,9 @@ log = logging.getLogger(__name__)
 class LeaseTiming:
     """Durations [s]: how long a lease holds, when renewing is given up, how often it is tried."""
 
-    lease_seconds: float = 15.0
-    renew_deadline_seconds: float = 10.0
-    retry_seconds: float = 2.0
+    lease_seconds: float = limits.LEASE_SECONDS
+    renew_deadline_seconds: float = limits.LEASE_RENEW_SECONDS
+    retry_seconds: float = limits.LEASE_RETRY_SECONDS
 
 
 class LeaseApi(Protocol):

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.kube.client import UNREACHABLE, Kube, KubeError, Listed
 
 log = logging.getLogger(__name__)
 
 NODES = "/api/v1/nodes"
 FORBIDDEN = 403
-REMEMBERED = 10_000
 
 
 class LostNodes:
@@ -42,7 +42,7 @@ class LostNodes:
         """A node is gone; the oldest losses are forgotten in the end."""
         self._present.discard(name)
         self._lost[name] = None
-        if len(self._lost) > REMEMBERED:
+        if len(self._lost) > limits.LOST_NODES:
             del self._lost[next(iter(self._lost))]
 
 

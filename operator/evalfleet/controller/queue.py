@@ -9,17 +9,16 @@ import itertools
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+from evalfleet import limits
 
-BASE_DELAY_SECONDS = 0.05
-MAX_DELAY_SECONDS = 60.0
+Key = TypeVar("Key", bound=Hashable)
 
 
 class WorkQueue(Generic[Key]):
     """Keys to reconcile, each at most once at a time: urgent ones first, then as they came."""
 
     def __init__(
-        self, base_delay_seconds: float = BASE_DELAY_SECONDS, urgent: Callable[[Key], bool] = lambda _: False
+        self, base_delay_seconds: float = limits.RETRY_SECONDS, urgent: Callable[[Key], bool] = lambda _: False
     ) -> None:
         self._base_delay_seconds = base_delay_seconds
         self._urgent = urgent
@@ -57,7 +56,9 @@ class WorkQueue(Generic[Key]):
         """Queue a key that failed; returns the delay [s], doubled at every failure in a row."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(MAX_DELAY_SECONDS, max(at_least_seconds, self._base_delay_seconds * 2.0 ** min(failures, 32)))
+        delay = min(
+            limits.RETRY_MOST_SECONDS, max(at_least_seconds, self._base_delay_seconds * 2.0 ** min(failures, 32))
+        )
         self.add_after(key, delay)
         return delay
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import kopf
 
+from evalfleet import limits
 from evalfleet.api.crd import GROUP, VERSION
 from evalfleet.manifests.names import MANAGED
 
@@ -15,8 +16,6 @@ Deliver = Callable[[str, str | None, Mapping[str, Any]], None]
 
 OWN = {"EvaluationJob": (GROUP, VERSION, "evaluationjobs"), "ScalingPolicy": (GROUP, VERSION, "scalingpolicies")}
 CHILDREN = {"Job": ("batch", "v1", "jobs"), "Pod": ("", "v1", "pods")}
-INACTIVITY_SECONDS = 70
-WATCH_SECONDS = 240
 
 
 class Watcher:
@@ -87,9 +86,9 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
-    settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.client_timeout = WATCH_SECONDS + 10
-    settings.watching.inactivity_timeout = INACTIVITY_SECONDS
+    settings.watching.server_timeout = limits.WATCH_SECONDS
+    settings.watching.client_timeout = limits.WATCH_SECONDS + 10
+    settings.watching.inactivity_timeout = limits.WATCH_SILENCE_SECONDS
     # At the server: `labels=` of a handler would fetch every pod of the cluster first and look at its labels here.
     for resource in CHILDREN.values():
         settings.watching.label_selectors[resource] = ",".join(f"{name}={value}" for name, value in MANAGED.items())

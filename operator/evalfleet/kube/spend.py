@@ -5,15 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.kube.client import CONFLICT, NOT_FOUND, Kube, KubeError
 from evalfleet.kube.resources import Key
 from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
 
-SAVE_SECONDS = 60.0
-"""Longest time between two writes while money flows: what an operator's crash leaves to be settled again."""
-LOOK_SECONDS = 10.0
-"""Time after which the stored ledger is looked at again: an edit of it is noticed, though nothing is to be written."""
 DOCUMENT = "ledger.json"
 
 
@@ -41,7 +38,7 @@ class SpendBook:
             LedgerUnreadableError: the stored ledger is damaged; it is never replaced by an empty one.
         """
         page = self._pages.get(policy)
-        if page is not None and now_seconds - page.looked_seconds >= LOOK_SECONDS:
+        if page is not None and now_seconds - page.looked_seconds >= limits.LEDGER_LOOK_SECONDS:
             page = await self._looked_at(policy, page, now_seconds)
         if page is None:
             page = self._pages[policy] = self._opened(policy, await self._fetch(policy), now_seconds)
@@ -51,7 +48,7 @@ class SpendBook:
         """Make `ledger` the policy's, and write it when a worker came or went, or money has flowed for a while."""
         page = self._pages[policy]
         structural = ledger.open.keys() != page.ledger.open.keys() or ledger.closed.keys() != page.ledger.closed.keys()
-        due = bool(ledger.open) and now_seconds - page.saved_seconds >= SAVE_SECONDS
+        due = bool(ledger.open) and now_seconds - page.saved_seconds >= limits.LEDGER_SAVE_SECONDS
         if structural or due:
             await self._save(policy, page, ledger)
             page.saved_seconds = page.looked_seconds = now_seconds

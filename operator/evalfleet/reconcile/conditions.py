@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalfleet import limits
+
 ORDER = (
     "Ready",
     "Reconciling",
@@ -20,9 +22,6 @@ ORDER = (
 )
 ABNORMAL_TRUE = frozenset({"Failed", "Suspended", "Stalled"})
 """Present only while True."""
-MESSAGE_LIMIT = 2_000
-MOST = 16
-"""Conditions that the API server takes: ours first, then whatever somebody else has put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def merge(
         merged[kind] = _wire(condition, old.get(kind), generation, now)
     stated_or_known = {*new, *ORDER}
     ordered = sorted(merged.values(), key=lambda c: ORDER.index(c["type"]) if c["type"] in ORDER else len(ORDER))
-    return sorted(ordered, key=lambda c: c["type"] not in stated_or_known)[:MOST]
+    return sorted(ordered, key=lambda c: c["type"] not in stated_or_known)[: limits.CONDITIONS]
 
 
 def status_of(conditions: Iterable[Mapping[str, Any]], kind: str) -> str:
@@ -94,7 +93,7 @@ def _wire(condition: Condition, before: Mapping[str, Any] | None, generation: in
         "type": condition.type,
         "status": condition.status,
         "reason": condition.reason,
-        "message": condition.message[:MESSAGE_LIMIT],
+        "message": condition.message[: limits.CONDITION_MESSAGE],
         "lastTransitionTime": before["lastTransitionTime"] if before is not None and same_status else now,
         "observedGeneration": generation,
     }

@@ -5,17 +5,17 @@ object or in the future would overflow, or hold a job for ever.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-CLOCKS_APART = timedelta(seconds=60)
-"""What the clocks of several API servers and operators may differ by."""
+from evalfleet import limits
+
 MOMENTS = ("startTime", "completionTime")
 
 
 def recollected(status: Mapping[str, Any], created: datetime, now: datetime) -> Mapping[str, Any]:
     """The same status, every moment that cannot be taken for the creation of the object."""
-    bounds = (created - CLOCKS_APART, now + CLOCKS_APART)
+    bounds = (created - limits.CLOCKS_APART, now + limits.CLOCKS_APART)
     origin = created.isoformat().replace("+00:00", "Z")
     conditions = status.get("conditions") or []
     absurd = {name: origin for name in MOMENTS if status.get(name) and not _is_within(status[name], bounds)}

@@ -9,11 +9,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.reconcile.children import bound_at
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.job.world import World
 
-SETTLED = timedelta(seconds=3)
 Object = Mapping[str, Any]
 
 
@@ -27,7 +27,7 @@ def provisioning_time(world: World) -> dict[str, Any]:
     """The `time` member of a status, when another worker got its node."""
     time = world.status.get("time") or {}
     counted = _moment(time.get("provisionedUntil")) or world.created - timedelta(seconds=1)
-    fresh = [(c, b) for c, b in world.bindings if counted < b <= world.now - SETTLED]
+    fresh = [(c, b) for c, b in world.bindings if counted < b <= world.now - limits.BINDING_SETTLED]
     if not fresh:
         return {}
     seconds = sum(max(0.0, (bound - created).total_seconds()) for created, bound in fresh)

@@ -2,16 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from math import inf
 
+from evalfleet import limits
 from evalfleet.reconcile.job.world import Eta
-from evalfleet.reconcile.policy.jobs import FINISH_SECONDS, SECONDS_PER_UNIT
 from evalfleet_scaling.eta import EtaInput, estimate_finish
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, Job, JobDecision, Pool, PoolObservation, WorkerState
-
-UNMEASURED_RATE_ERROR = 0.3
-"""Relative error of a rate that only the plan predicts; a measured one has the core's default."""
-LONGEST_SECONDS = 10 * 365 * 86400.0
 
 
 def estimates(
@@ -33,7 +28,7 @@ def _estimate(
     if not member.admitted or job.suspended:
         return None
     finish = estimate_finish(_input(snapshot, job, member, measured))
-    if finish.p50 > LONGEST_SECONDS:
+    if finish.p50 > limits.LONGEST_ETA_SECONDS:
         return None
     low, middle, high = (now + timedelta(seconds=_bounded(value)) for value in (finish.p10, finish.p50, finish.p90))
     return Eta(low, middle, high, finish.in_time_probability)
@@ -55,8 +50,8 @@ def _input(snapshot: FleetSnapshot, job: Job, member: JobDecision, measured: fro
         starting_workers=len(waits),
         startup_left_seconds=_mean(waits),
         interruptions_per_hour=_mean(interruptions),
-        seconds_lost_per_interruption=_mean(startups) + SECONDS_PER_UNIT / 2,
-        rate_relative_error=job.rate_relative_error if job.name in measured else UNMEASURED_RATE_ERROR,
+        seconds_lost_per_interruption=_mean(startups) + limits.UNIT_SECONDS / 2,
+        rate_relative_error=job.rate_relative_error if job.name in measured else limits.UNMEASURED_RATE_ERROR,
         deadline_seconds=None if job.deadline_seconds is None else job.deadline_seconds - snapshot.now_seconds,
         guaranteed=job.deadline_seconds is not None and not member.best_effort and bool(firm),
         fallback_workers=min(job.max_workers, sum(pool.max_workers for pool in firm)),
@@ -78,4 +73,4 @@ def _interruptions(pool: str, observed: Mapping[str, PoolObservation]) -> float:
 
 
 def _bounded(seconds: float) -> float:
-    return (LONGEST_SECONDS if seconds == inf else min(seconds, LONGEST_SECONDS)) + FINISH_SECONDS
+    return min(seconds, limits.LONGEST_ETA_SECONDS) + limits.FINISH_SECONDS

@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import pairwise
 from math import ceil
 
+from evalfleet import limits
 from evalfleet.api.evaluationjob import Sla
 from evalfleet.api.scalingpolicy import PolicySla
 from evalfleet.reconcile import conditions as cond
@@ -16,18 +17,6 @@ from evalfleet.reconcile.job.world import WorkerView, fold_progress
 from evalfleet.reconcile.job.world import World as JobWorld
 from evalfleet.reconcile.policy.seen import is_scoring
 from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worker, WorkerState
-
-DEFAULT_MAX_WORKERS = 8
-SECONDS_PER_WORKER = 10.0
-"""Work that makes another worker worth its start: two units of five seconds."""
-SECONDS_PER_UNIT = 5.0
-"""Least time of a unit: plans count seconds of a reference accelerator, and the slowest devices are what surprises."""
-FINISH_SECONDS = 60.0
-"""From the last committed unit to published results: the finish Job, and the unit that ends last."""
-TRUSTED_REQUESTS = 20
-"""Requests after which the measured rate replaces the plan's."""
-RATE_MARGIN = 1.05
-"""The lower confidence bound of a measured rate lies about this factor below it."""
 
 
 def takes_part(job: JobWorld) -> bool:
@@ -61,9 +50,9 @@ def core_job(uid: str, job: JobWorld, spent: Decimal) -> Job:
     total = predicted_seconds(job)
     left = work_left_seconds(job)
     live = live_workers(job)
-    width = max(1, min(spec.max_workers or DEFAULT_MAX_WORKERS, job.planned_units))
+    width = max(1, min(spec.max_workers or limits.MAX_WORKERS, job.planned_units))
     # No start for the last few seconds of work, and no stop either: who finds nothing left ends by itself.
-    useful = max(1, min(width, max(len(live), ceil(left / SECONDS_PER_WORKER))))
+    useful = max(1, min(width, max(len(live), ceil(left / limits.WORKER_WORTH_SECONDS))))
     wait = sla.queue_wait_seconds if sla.queue_wait_seconds is not None else policy_sla.default_queue_wait_seconds
     return Job(
         name=uid,
@@ -72,7 +61,7 @@ def core_job(uid: str, job: JobWorld, spent: Decimal) -> Job:
         submitted_seconds=job.created.timestamp(),
         work_total_gpu_seconds=total,
         admitted_seconds=_since(job, "Admitted"),
-        deadline_seconds=None if deadline is None else deadline.timestamp() - FINISH_SECONDS,
+        deadline_seconds=None if deadline is None else deadline.timestamp() - limits.FINISH_SECONDS,
         min_workers=min(spec.min_workers, useful),
         priority=spec.priority,
         queue_wait_seconds=None if wait is None else float(wait),
@@ -104,7 +93,7 @@ def core_worker(uid: str, worker: WorkerView, planned_startup_seconds: float, no
 def predicted_seconds(job: JobWorld) -> float:
     """GPU-seconds of the whole job by its plan."""
     plan = job.status.get("plan") or {}
-    return max(float(plan.get("gpuSeconds") or 0), SECONDS_PER_UNIT * max(1, job.planned_units))
+    return max(float(plan.get("gpuSeconds") or 0), limits.UNIT_SECONDS * max(1, job.planned_units))
 
 
 def work_left_seconds(job: JobWorld) -> float:
@@ -118,10 +107,10 @@ def slowdown(job: JobWorld) -> float:
     rates = [w.progress.requests_per_second for w in live_workers(job) if w.progress is not None]
     measured = [rate for rate in rates if rate > 0]
     requests = int((job.status.get("plan") or {}).get("requests") or 0)
-    if not measured or requests == 0 or fold_progress(job).requests_done < min(TRUSTED_REQUESTS, requests):
+    if not measured or requests == 0 or fold_progress(job).requests_done < min(limits.TRUSTED_REQUESTS, requests):
         return 1.0
     planned_rate = requests / predicted_seconds(job)
-    return min(max(planned_rate / (sum(measured) / len(measured)), 0.1), 100.0) * RATE_MARGIN
+    return min(max(planned_rate / (sum(measured) / len(measured)), 0.1), 100.0) * limits.RATE_MARGIN
 
 
 def _budget(max_cost: str, on_conflict: str) -> Budget:

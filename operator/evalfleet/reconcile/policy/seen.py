@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from evalfleet import limits
 from evalfleet.reconcile.children import Object, Phase
 from evalfleet.reconcile.job.world import WorkerView
 from evalfleet_scaling.model import Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life, PoolHistory, became_ready, ended, launch_failed, launched
 from evalfleet_scaling.spot.statistics import Offer, observe_pool, startup_quantile
 
-PATIENCE_STARTUPS = 2.0
-"""Planned start-ups that a worker may wait for a node before its launch counts as failed."""
 SCORING_STATES = frozenset({"Scoring", "Waiting", "Stopping", "Done"})
 
 
@@ -144,7 +143,7 @@ class _Ledger:
     def _overdue(self, worker: Sighting) -> Sighting:
         # Start-ups on nodes that were there say nothing of how long a new node takes: never below the policy's own.
         longest = _planned(self._before, worker.pool, self._pools.values())
-        patience = PATIENCE_STARTUPS * max(longest, self._pools[worker.pool].expected_startup_seconds)
+        patience = limits.LAUNCH_STARTUPS * max(longest, self._pools[worker.pool].expected_startup_seconds)
         if self._now - worker.created_seconds <= patience:
             return worker
         if worker.pool not in self._failed:  # one attempt, however many workers it was for

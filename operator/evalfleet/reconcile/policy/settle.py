@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.reconcile.children import Object, bound_at
 from evalfleet.reconcile.job.world import Money
 from evalfleet_scaling.spend import (
@@ -17,9 +18,6 @@ from evalfleet_scaling.spend import (
     open_worker,
     settle,
 )
-
-LOST_AFTER_SECONDS = 120.0
-"""A pod that vanished while no operator looked is paid for at most this long after the last settlement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def account(ledger: SpendLedger, pods: Iterable[PaidPod], runs: frozenset[str], 
     vanished = set(ledger.open) - {pod.uid for pod in present}
     for uid in vanished:
         last_known = ledger.open[uid].settled_until_ms / 1000
-        ledger = close_worker(ledger, uid, max(last_known, min(moment, last_known + LOST_AFTER_SECONDS)))
+        ledger = close_worker(ledger, uid, max(last_known, min(moment, last_known + limits.LOST_POD_SECONDS)))
     ledger = settle(ledger, moment)
     for run in set(ledger.runs) - runs:
         ledger = forget_run(ledger, run)
