@@ -37,14 +37,14 @@ async def test_a_job_created_again_waits_for_the_children_of_its_predecessor_to_
     async with small_server() as (server, kube):
         controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
         server.put(CONFIG_MAPS, leftover("the predecessor"))
-        controller.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        controller.router.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
         with pytest.raises(RuntimeError, match="predecessor"):
-            await controller._reconcile(KEY)
+            await controller.reconcile(KEY)
         assert "/apis/batch/v1/namespaces/ns/jobs/job-plan" not in server.objects  # it would read the old spec
         assert (state(server, "Reconciling")[0], state(server, "Stalled")[0]) == ("True", "None")
         assert "predecessor" in state(server, "Ready")[1]
         del server.objects[f"{CONFIG_MAPS}/job-run"]
-        await controller._reconcile(KEY)
+        await controller.reconcile(KEY)
         assert server.objects[f"{CONFIG_MAPS}/job-run"]["data"]["spec.json"] != "old"
         assert "/apis/batch/v1/namespaces/ns/jobs/job-plan" in server.objects
 
@@ -54,9 +54,9 @@ async def test_a_strangers_object_under_a_childs_name_stalls_the_job_and_is_name
     async with small_server() as (server, kube):
         controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
         server.put(CONFIG_MAPS, stranger)
-        controller.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        controller.router.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
         with pytest.raises(RuntimeError, match="job-run"):
-            await controller._reconcile(KEY)
+            await controller.reconcile(KEY)
         assert state(server, "Stalled")[0] == "True"
         assert "ConfigMap ns/job-run" in state(server, "Stalled")[1]
 
@@ -66,8 +66,8 @@ async def test_its_own_child_that_the_cache_does_not_know_yet_is_adopted() -> No
         controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
         job = server.put(JOBS, manifest())
         server.put(CONFIG_MAPS, leftover(job["metadata"]["uid"]))
-        controller.deliver("EvaluationJob", "ADDED", job)
-        await controller._reconcile(KEY)
+        controller.router.deliver("EvaluationJob", "ADDED", job)
+        await controller.reconcile(KEY)
         assert state(server, "Stalled")[0] == "None"
 
 
@@ -75,13 +75,13 @@ async def test_a_job_whose_child_is_refused_rests_until_it_is_tried_again() -> N
     async with small_server() as (server, kube):
         controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
         server.refuse = lambda method, path, _: error(422, "no") if (method, path) == ("POST", BATCH_JOBS) else None
-        controller.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        controller.router.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
         for _ in range(3):
             with pytest.raises(RuntimeError, match="422"):
-                await controller._reconcile(KEY)
+                await controller.reconcile(KEY)
         assert f"{CONFIG_MAPS}/job-run" in server.objects
         while len(controller.queue):
             controller.queue.done(await controller.queue.get())
         with pytest.raises(RuntimeError, match="422"):
-            await controller._reconcile(KEY)
+            await controller.reconcile(KEY)
         assert not len(controller.queue)

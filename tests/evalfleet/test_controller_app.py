@@ -42,7 +42,7 @@ async def test_the_lease_is_renewed_while_the_first_listing_takes_its_time() -> 
 async def test_the_cause_of_an_end_is_in_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evalfleet.controller.app.FIRST_SYNC_SECONDS", 0.0)
+    monkeypatch.setattr("evalfleet.limits.FIRST_SYNC_SECONDS", 0.0)
 
     def refuse(method: str, path: str, _: Any) -> web.Response | None:
         return error(403, "scalingpolicies is forbidden") if "scalingpolicies" in path else None
@@ -58,5 +58,5 @@ async def test_no_pass_begins_once_the_lease_may_be_anothers() -> None:
     async with small_server() as (server, kube):
         operator = Operator(Kube(kube._client), SETTINGS)
         with pytest.raises(RuntimeError, match="Lease"):
-            await operator.controller._reconcile(Key("EvaluationJob", "ns", "job"))
+            await operator.controller.reconcile(Key("EvaluationJob", "ns", "job"))
         assert server.calls == []

@@ -22,9 +22,9 @@ from evalfleet.kube.resources import Key
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.world import World as JobWorld
 from evalfleet.reconcile.policy.figures import Transitions, figures, transitions
-from evalfleet.reconcile.policy.gather import World
 from evalfleet.reconcile.policy.pools import core_pool
 from evalfleet.reconcile.policy.seen import PoolsSeen, see
+from evalfleet.reconcile.policy.world import World
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 
@@ -150,11 +150,11 @@ async def test_a_pass_of_a_policy_sets_its_metrics_and_one_that_is_gone_leaves_n
     async with small_server() as (server, kube):
         controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
         body = server.put("/apis/evalfleet.io/v1alpha1/namespaces/ns/evaluationjobs", manifest())
-        controller.deliver("EvaluationJob", "ADDED", body)
-        await controller._reconcile(KEY)
+        controller.router.deliver("EvaluationJob", "ADDED", body)
+        await controller.reconcile(KEY)
         assert value(controller.telemetry, "jobs", state="queued") == 1
-        controller.deliver("EvaluationJob", "DELETED", body)
-        await controller._reconcile(KEY)
+        controller.router.deliver("EvaluationJob", "DELETED", body)
+        await controller.reconcile(KEY)
         assert value(controller.telemetry, "jobs", state="queued") is None
 
 

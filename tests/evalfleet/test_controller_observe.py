@@ -1,16 +1,20 @@
 """From cached objects to worlds: what is read again, what is remembered, what is forgotten."""
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from operator_worlds import NOW, condition, manifest, policy_manifest
 
 from evalfleet.controller.cache import Cache
-from evalfleet.controller.observe import INDICES, Memory, Observer
+from evalfleet.controller.memory import Memory
+from evalfleet.controller.objects import INDICES
+from evalfleet.controller.observe import Observer
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.job.counts import count_preemptions
-from evalfleet.reconcile.job.world import FleetVerdict, World
+from evalfleet.reconcile.job.world import World
 
 POLICY = Key("ScalingPolicy", "ns", "default")
 
@@ -22,10 +26,11 @@ def stored(name: str, generation: int = 1, version: int = 1, **spec: Any) -> dic
 
 
 def observer(*bodies: dict[str, Any]) -> Observer:
-    cache = Cache(INDICES)
+    memory = Memory()
+    cache = Cache(INDICES, memory.note)
     for body in bodies:
         cache.put(str(body["kind"]), body)
-    return Observer(cache, Memory(), Settings())
+    return Observer(cache, memory, Settings().site)
 
 
 def ended(body: dict[str, Any]) -> dict[str, Any]:
@@ -44,19 +49,23 @@ def test_the_ledger_keeps_all_runs_until_they_fill_it_and_then_those_that_are_no
     untold = done("untold", "2025-01-01T00:00:00Z")
     seen = observer(old, new, untold, stored("runs"))
     assert seen.runs("ns") == {"uid-old", "uid-new", "uid-untold", "uid-runs"}
-    monkeypatch.setattr("evalfleet.controller.observe.MOST_RUNS", 3)
+    monkeypatch.setattr("evalfleet.limits.LEDGER_RUNS", 3)
     assert seen.runs("ns") == {"uid-new", "uid-untold", "uid-runs"}
-    monkeypatch.setattr("evalfleet.controller.observe.MOST_RUNS", 1)
+    monkeypatch.setattr("evalfleet.limits.LEDGER_RUNS", 1)
     assert seen.runs("ns") == {"uid-untold", "uid-runs"}
 
 
-def test_of_a_job_that_is_history_nothing_is_remembered_but_its_cost() -> None:
-    seen = observer(ended(stored("a")), stored("b"))
-    for name in ("a", "b"):
-        seen.memory.verdicts[f"uid-{name}"] = FleetVerdict(True, 1, "Admitted", "m")
-        assert seen.job_world(Key("EvaluationJob", "ns", name), NOW) is not None
-    for remembered in (seen.specs, seen.memory.verdicts, seen.memory.worker_jobs, seen.memory.preempted):
-        assert set(remembered) == {"uid-b"}
+def test_observing_writes_nothing() -> None:
+    taken = {"phase": "Failed", "conditions": [condition("DisruptionTarget")]}
+    worker, pod = child("Job", "a-w0-1", "uid-a", "uid-a"), child("Pod", "one", "Job-a-w0-1", "uid-a", **taken)
+    seen = observer(stored("a"), ended(stored("over")), worker, pod)
+    before, kept = deepcopy(seen.memory), list(seen.cache.of_kind("EvaluationJob"))
+    for name in ("a", "over"):
+        seen.job_world(Key("EvaluationJob", "ns", name), NOW)
+    seen.policy_worlds(POLICY, NOW)
+    seen.paid_pods("ns", {"uid-a"}, None, set())
+    assert replace(seen.memory, lost_nodes=before.lost_nodes) == before
+    assert list(seen.cache.of_kind("EvaluationJob")) == kept
 
 
 def test_an_edit_is_read_and_the_same_generation_is_parsed_once() -> None:
@@ -165,15 +174,3 @@ def test_a_moment_of_the_status_that_cannot_be_is_the_creation(moment: str) -> N
     assert [c["lastTransitionTime"] for c in world.status["conditions"]] == [created, created]
     assert (world.status["startTime"] or created, world.status["completionTime"] or created) == (created, created)
     assert world.status["plan"] == {"units": 3}
-
-
-def test_what_is_remembered_of_a_job_goes_with_it() -> None:
-    seen = observer(stored("a"), stored("b"))
-    for name in "ab":
-        seen.job_world(Key("EvaluationJob", "ns", name), NOW)
-        seen.memory.verdicts[f"uid-{name}"] = FleetVerdict(True, 1, "Running", "1 spot worker")
-        seen.memory.generations[f"uid-{name}"] = {0: 4}
-    seen.cache.remove("EvaluationJob", stored("b"))
-    seen.forget_others()
-    assert set(seen.memory.verdicts) == set(seen.specs) == {"uid-a"}
-    assert seen.memory.generations == {"uid-a": {0: 4}}

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from evalfleet import limits
 from evalfleet.controller import progress
-from evalfleet.controller.progress import LIMIT_BYTES, pull, session
+from evalfleet.controller.progress import pull, session
 from evalfleet_worker.protocol import Progress, dumps
 
 ANSWER = Progress("run", "w", "Scoring", 10, 5, 100, 50, 1.5, 20.0)
@@ -24,7 +25,7 @@ async def worker(handler: Handler, host: str, monkeypatch: pytest.MonkeyPatch) -
     await runner.setup()
     await web.TCPSite(runner, host, 0).start()
     monkeypatch.setattr(progress, "PROGRESS_PORT", runner.addresses[0][1])
-    monkeypatch.setattr(progress, "TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(limits, "PROGRESS_TIMEOUT_SECONDS", 30.0)
     yield
     await runner.cleanup()
 
@@ -51,7 +52,7 @@ async def in_pieces(request: web.Request) -> web.StreamResponse:
 async def without_end(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
-    for _ in range(2 * LIMIT_BYTES // 1024):
+    for _ in range(2 * limits.PROGRESS_BYTES // 1024):
         await response.write(b" " * 1024)
     await response.write(dumps(ANSWER).encode())
     return response

@@ -23,9 +23,9 @@ def quiet_controller() -> Controller:
     """A controller that knows a policy and its two jobs, nobody waiting."""
     kube = cast("Kube", SimpleNamespace(clock=ServerClock()))
     controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
-    controller.deliver("ScalingPolicy", "ADDED", stored("default", 1, {"spec": {}}))
+    controller.router.deliver("ScalingPolicy", "ADDED", stored("default", 1, {"spec": {}}))
     for number, key in enumerate(JOBS, start=2):
-        controller.deliver("EvaluationJob", "ADDED", stored(key.name, number))
+        controller.router.deliver("EvaluationJob", "ADDED", stored(key.name, number))
     asyncio.run(waiting(controller))
     return controller
 
@@ -46,7 +46,7 @@ async def waiting(controller: Controller) -> set[Key]:
 
 
 def woken(controller: Controller, kind: str, body: Object, event: str = "MODIFIED") -> set[Key]:
-    controller.deliver(kind, event, body)
+    controller.router.deliver(kind, event, body)
     return asyncio.run(waiting(controller))
 
 

@@ -23,7 +23,7 @@ KEY = Key("EvaluationJob", "ns", "job")
 def controller(server: SmallServer, kube: Kube, **spec: Any) -> Controller:
     """A controller that has seen one new job."""
     made = Controller(kube, Settings(), Telemetry("test"), decide_fleet)
-    made.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest(**spec)))
+    made.router.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest(**spec)))
     return made
 
 
@@ -41,9 +41,9 @@ async def test_what_was_decided_on_an_older_version_is_not_written_but_decided_a
         }
         server.put(JOBS, body)  # the new leader has finished it
         with pytest.raises(RuntimeError, match="409"):
-            await yesterday._reconcile(KEY)
+            await yesterday.reconcile(KEY)
         assert [c["type"] for c in conditions(server)] == ["Succeeded"]
-        await yesterday._reconcile(KEY)  # now it has read what is true
+        await yesterday.reconcile(KEY)  # now it has read what is true
         assert find(conditions(server), "Succeeded") is not None
 
 
@@ -55,12 +55,12 @@ async def test_a_status_that_the_api_server_refuses_says_so_in_one_that_it_takes
         made = controller(server, kube)
         server.refuse = refuse
         with pytest.raises(RuntimeError, match="422"):
-            await made._reconcile(KEY)
+            await made.reconcile(KEY)
         stalled = find(conditions(server), "Stalled")
         assert stalled is not None
         assert (stalled["reason"], "too odd" in stalled["message"]) == ("StatusRefused", True)
         server.refuse = lambda *_: None
-        await made._reconcile(KEY)
+        await made.reconcile(KEY)
         assert find(conditions(server), "Stalled") is None
 
 
@@ -70,8 +70,8 @@ async def test_the_words_of_a_decision_are_in_the_condition_the_event_the_log_an
     async with small_server() as (server, kube):
         made = controller(server, kube, store=None)
         with caplog.at_level(logging.INFO, logger="evalfleet"):
-            await made._reconcile(KEY)
-            await made._reconcile(KEY)
+            await made.reconcile(KEY)
+            await made.reconcile(KEY)
         accepted = find(conditions(server), "Accepted")
         events = [body for path, body in server.objects.items() if "/events/" in path]
         assert accepted is not None

@@ -13,10 +13,10 @@ from evalfleet.controller.settings import Settings
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import ANOTHER, Phase
 from evalfleet.reconcile.conditions import Condition
+from evalfleet.reconcile.decision import Create, Decision, Delete
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.decide import decide
 from evalfleet.reconcile.job.world import Eta, FleetVerdict, Money, World
-from evalfleet.reconcile.steps import Create, Delete, Step
 
 FINISH_REPORT: dict[str, Any] = {
     "runId": "uid-1",
@@ -30,20 +30,20 @@ FINISH_REPORT: dict[str, Any] = {
 }
 
 
-def stated(step: Step, kind: str) -> Condition:
+def stated(step: Decision, kind: str) -> Condition:
     return next(c for c in step.conditions if c.type == kind)
 
 
-def says(step: Step, kind: str) -> tuple[str, str]:
+def says(step: Decision, kind: str) -> tuple[str, str]:
     found = stated(step, kind)
     return found.status, found.reason
 
 
-def created(step: Step) -> list[str]:
+def created(step: Decision) -> list[str]:
     return [f"{a.body['kind']}/{a.body['metadata']['name']}" for a in step.actions if isinstance(a, Create)]
 
 
-def deleted(step: Step) -> list[str]:
+def deleted(step: Decision) -> list[str]:
     return [a.name for a in step.actions if isinstance(a, Delete)]
 
 
@@ -86,7 +86,7 @@ def test_a_refusal_is_final_only_when_nothing_outside_the_object_can_mend_it(nam
 
 
 def test_host_nodes_of_one_machine_permit_file_uris() -> None:
-    place = world({"settings": Settings(allow_file_uris=True)}, model={"uri": "file:///m"}, store={"uri": "file:///s"})
+    place = world({"site": Settings(allow_file_uris=True).site}, model={"uri": "file:///m"}, store={"uri": "file:///s"})
     assert says(decide(place), "Accepted")[0] == "True"
 
 
@@ -380,4 +380,4 @@ def test_a_terminal_job_keeps_its_words_and_loses_its_children() -> None:
 
 
 def test_a_job_that_is_being_deleted_is_left_alone() -> None:
-    assert decide(replace(world(), deleting=True)) == Step(halt=True)
+    assert decide(replace(world(), deleting=True)) == Decision()

@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 from operator_worlds import NOW, condition, disrupted_pod, planned, policy, pool, progress, worker, world
 
+from evalfleet import limits
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.world import World as JobWorld
-from evalfleet.reconcile.policy.decide import Outcome, reconcile
-from evalfleet.reconcile.policy.gather import World, ask
-from evalfleet.reconcile.policy.jobs import FINISH_SECONDS
-from evalfleet.reconcile.steps import Create, Delete
+from evalfleet.reconcile.policy.decide import scale
+from evalfleet.reconcile.policy.gather import ask
+from evalfleet.reconcile.policy.outcome import Outcome
+from evalfleet.reconcile.policy.world import World
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 
 
 def outcome(*jobs: JobWorld, by: ScalingPolicy | None = None) -> Outcome:
     named = {f"uid-{number}": job for number, job in enumerate(jobs, start=1)}
-    return reconcile(World(NOW, by or policy(), named), decide_fleet)
+    return scale(World(NOW, by or policy(), named), decide_fleet)
 
 
 def starts(found: Outcome) -> list[tuple[str, str]]:
@@ -64,7 +66,7 @@ def test_an_impossible_deadline_is_refused_and_the_named_one_is_accepted() -> No
     edited = world(planned(), maxWorkers=2, sla={"deadlineTime": named})
     for minutes in (0, 4):  # who reads it needs a while to edit it
         later = World(NOW + timedelta(minutes=minutes), SPOT_AND_STEADY, {"uid-1": edited})
-        assert reconcile(later, decide_fleet).verdicts["uid-1"].admitted
+        assert scale(later, decide_fleet).verdicts["uid-1"].admitted
 
 
 def test_an_impossible_deadline_is_run_anyway_when_asked_and_promises_nothing() -> None:
@@ -76,13 +78,13 @@ def test_an_impossible_deadline_is_run_anyway_when_asked_and_promises_nothing() 
 def test_the_finish_step_is_part_of_the_deadline() -> None:
     job = world(planned(), sla={"deadlineTime": (NOW + timedelta(hours=2)).isoformat()})
     (core,) = ask(World(NOW, SPOT_AND_STEADY, {"uid-1": job})).snapshot.jobs
-    assert core.deadline_seconds == (NOW + timedelta(hours=2)).timestamp() - FINISH_SECONDS
+    assert core.deadline_seconds == (NOW + timedelta(hours=2)).timestamp() - limits.FINISH_SECONDS
 
 
 def test_a_budget_that_is_spent_starts_nobody() -> None:
     ledger = SpendLedger(runs={"uid-1": Total(price_milliseconds=Decimal(5) * HOUR_MS)})
     job = world(planned(), budget={"maxCost": "5.00"})
-    found = reconcile(World(NOW, SPOT_AND_STEADY, {"uid-1": job}, ledger=ledger), decide_fleet)
+    found = scale(World(NOW, SPOT_AND_STEADY, {"uid-1": job}, ledger=ledger), decide_fleet)
     assert (starts(found), found.verdicts["uid-1"].reason) == ([], "BudgetExhausted")
 
 
@@ -90,8 +92,8 @@ def test_money_of_the_policy_that_is_spent_today_starts_nobody_until_tomorrow() 
     by = policy(limits={"maxCostPerDay": "10.00"})
     spent = {"2026-01-01": Total(price_milliseconds=Decimal(10) * HOUR_MS)}
     job = {"uid-1": world(planned())}
-    assert starts(reconcile(World(NOW, by, job, ledger=SpendLedger(days=spent)), decide_fleet)) == []
-    tomorrow = reconcile(World(NOW + timedelta(days=1), by, job, ledger=SpendLedger(days=spent)), decide_fleet)
+    assert starts(scale(World(NOW, by, job, ledger=SpendLedger(days=spent)), decide_fleet)) == []
+    tomorrow = scale(World(NOW + timedelta(days=1), by, job, ledger=SpendLedger(days=spent)), decide_fleet)
     assert len(starts(tomorrow)) == 4
 
 
@@ -140,7 +142,7 @@ def test_a_smaller_width_takes_the_highest_slots() -> None:
 
 
 def test_a_generation_that_was_used_is_never_used_again() -> None:
-    found = outcome(world(planned(extra={"generations": {0: 7}}), maxWorkers=1))
+    found = outcome(world(planned(generations={0: 7}), maxWorkers=1))
     assert starts(found) == [("job-w0-8", "spot")]
 
 
@@ -185,5 +187,5 @@ def test_an_unparsable_job_does_not_disturb_the_others() -> None:
 
 
 def test_without_a_policy_any_gpu_node_serves() -> None:
-    found = reconcile(World(NOW, None, {"uid-1": world(planned(), maxWorkers=1)}), decide_fleet)
+    found = scale(World(NOW, None, {"uid-1": world(planned(), maxWorkers=1)}), decide_fleet)
     assert starts(found) == [("job-w0-1", "default")]

@@ -1,5 +1,6 @@
 """What a ScalingPolicy shows: jobs, workers, pools, money, limits in words, and why nothing is decided."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 from operator_worlds import NOW, condition, planned, policy, pool, worker, world
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.conditions import merge
+from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.job.world import World as JobWorld
-from evalfleet.reconcile.policy.decide import reconcile
-from evalfleet.reconcile.policy.gather import World
-from evalfleet.reconcile.policy.report import policy_status, refused_status
+from evalfleet.reconcile.policy.decide import decide
+from evalfleet.reconcile.policy.report import with_refusals
 from evalfleet.reconcile.policy.seen import PoolsSeen
+from evalfleet.reconcile.policy.world import World
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 from evalfleet_scaling.spot.history import Life, PoolHistory
@@ -21,8 +25,12 @@ Object = dict[str, Any]
 
 
 def status(*jobs: JobWorld, by: ScalingPolicy | None = None, before: Object | None = None, **fields: Any) -> Object:
-    found = World(NOW, by or policy(), {f"uid-{n}": job for n, job in enumerate(jobs, 1)}, **fields)
-    return policy_status(found, before or {}, 7, reconcile(found, decide_fleet))
+    """The status of a policy after a pass."""
+    named = {f"uid-{n}": job for n, job in enumerate(jobs, 1)}
+    state = World(NOW, by or policy(), named, generation=7, status=before or {}, **fields)
+    decision = decide(state, decide_fleet)
+    conditions = merge(state.status.get("conditions") or [], decision.conditions, 7, stamp(NOW))
+    return merge_patched(state.status, {**decision.status, "conditions": conditions})
 
 
 def condition_of(found: Object, kind: str) -> tuple[str, str]:
@@ -130,7 +138,7 @@ def test_the_last_decision_stays_until_another_one_changes_something() -> None:
 
 def test_a_policy_for_which_nothing_is_decided_says_why_and_keeps_what_it_showed() -> None:
     before = status(world(planned(workers=(worker(0),)), maxWorkers=1))
-    found = refused_status(before, 7, ("LedgerUnreadable", "ConfigMap x: version 9"), NOW)
+    found = status(before=before, ledger_problem="ConfigMap x: version 9")
     assert condition_of(found, "Stalled") == ("True", "LedgerUnreadable")
     assert condition_of(found, "Ready") == ("False", "LedgerUnreadable")
     assert "ConfigMap x: version 9" in found["conditions"][0]["message"]
@@ -138,3 +146,24 @@ def test_a_policy_for_which_nothing_is_decided_says_why_and_keeps_what_it_showed
     mended = status(before=found)
     assert condition_of(mended, "Ready")[0] == "True"
     assert "Stalled" not in [entry["type"] for entry in mended["conditions"]]
+
+
+def test_what_nobody_was_told_yet_is_that_nothing_is_decided() -> None:
+    told = world(planned())
+    untold = replace(told, fleet=None)
+    state = World(NOW, policy(), {"uid-1": told, "uid-2": untold}, policy_problem="strategy: Magic")
+    decision = decide(state, decide_fleet)
+    assert (decision.actions, decision.outcome) == ((), None)
+    assert {uid: (v.admitted, v.reason) for uid, v in decision.verdicts.items()} == {"uid-2": (False, "InvalidSpec")}
+
+
+def test_a_job_whose_first_worker_is_refused_says_the_words_of_the_api_server_and_others_do_not() -> None:
+    jobs = {"uid-1": world(planned()), "uid-2": world(planned(workers=(worker(0),)), maxWorkers=2)}
+    state = World(NOW, policy(), jobs)
+    decision = decide(state, decide_fleet)
+    words = ("ObjectRefused", "the API server refuses an object of this job: no")
+    told = with_refusals(state, decision, {"uid-1": words, "uid-2": words, "a deleted worker": words})
+    assert (told.verdicts["uid-1"].admitted, told.verdicts["uid-1"].reason) == (False, "ObjectRefused")
+    assert told.verdicts["uid-2"] == decision.verdicts["uid-2"]
+    assert "JobsWait" in [condition.reason for condition in told.conditions]
+    assert with_refusals(state, decision, {}) == decision

@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operator_worlds import NOW, policy, pool
 
+from evalfleet import limits
 from evalfleet.controller.cache import Cache
-from evalfleet.controller.observe import INDICES, Memory, Observer
+from evalfleet.controller.memory import Memory, RunMemory
+from evalfleet.controller.objects import INDICES
+from evalfleet.controller.observe import Observer
 from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
 from evalfleet.reconcile.job.terminal import stamp
-from evalfleet.reconcile.policy.settle import LOST_AFTER_SECONDS, account, job_money, paid_pod
+from evalfleet.reconcile.policy.settle import account, job_money, paid_pod
 from evalfleet_scaling.spend import SpendLedger, Total
 from evalfleet_scaling.spend_document import ledger_from_document, ledger_to_document
 
@@ -92,7 +95,7 @@ def test_a_pod_whose_machine_vanished_is_paid_until_its_conditions_last_changed(
     ("seconds", "paid"),
     [
         pytest.param(12, 12, id="between two passes: until the second"),
-        pytest.param(3600, 10 + LOST_AFTER_SECONDS, id="while no operator looked: a while after the last settlement"),
+        pytest.param(3600, 10 + limits.LOST_POD_SECONDS, id="while no operator looked: a while later"),
         pytest.param(5, 10, id="and the clock went back: nothing is refunded"),
     ],
 )
@@ -128,7 +131,7 @@ def observer(*pods: Object) -> Observer:
     cache = Cache(INDICES)
     for body in pods:
         cache.put("Pod", body)
-    return Observer(cache, Memory(worker_jobs={RUN: {f"worker of {RUN}"}}), Settings())
+    return Observer(cache, Memory(runs={RUN: RunMemory(worker_jobs={f"worker of {RUN}"})}), Settings().site)
 
 
 def prices(seen: Observer, runs: Iterable[str] = (RUN,), open_uids: Iterable[str] = ()) -> dict[str, tuple[str, str]]:

@@ -85,7 +85,7 @@ def world(changes: dict[str, Any] | None = None, **spec: Any) -> World:
         finish_attempt=0,
         workers=(),
         fleet=None,
-        settings=Settings(),
+        site=Settings().site,
     )
     return replace(plain, **(changes or {}))
 

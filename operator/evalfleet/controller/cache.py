@@ -10,6 +10,8 @@ from evalfleet.kube.resources import Key, key_of
 Object = Mapping[str, Any]
 Index = Callable[[Object], str]
 """What the objects of a kind are also found by."""
+Arrived = Callable[[str, Object], None]
+"""Called with the kind and the object."""
 WORD_LENGTH = 40
 
 
@@ -21,9 +23,11 @@ class Cache:
 
     Args:
         indices: by kind, what its objects are also found by.
+        arrived: told every version that is kept, where it comes from left aside.
     """
 
-    def __init__(self, indices: Mapping[str, Index] | None = None) -> None:
+    def __init__(self, indices: Mapping[str, Index] | None = None, arrived: Arrived = lambda *_: None) -> None:
+        self._arrived = arrived
         self._kinds: defaultdict[str, dict[Key, Object]] = defaultdict(dict)
         self._deleted: dict[Key, tuple[str, int]] = {}
         self._indices = indices or {}
@@ -52,6 +56,7 @@ class Cache:
         if self._is_buried(key, body) or (known is not None and _version(known) >= _version(body)):
             return False
         self._keep(key, body)
+        self._arrived(kind, body)
         return True
 
     def remove(self, kind: str, body: Object) -> bool:

@@ -1,16 +1,31 @@
 """Pulling progress from worker pods: small, short, never trusted, never following a redirect."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import aiohttp
 
+from evalfleet import limits
+from evalfleet.controller.controller import Controller
+from evalfleet.controller.objects import role_of, uid_of
 from evalfleet.manifests.names import PROGRESS_PORT
 from evalfleet_worker.protocol import Progress, loads
 
-LIMIT_BYTES = 64 * 1024
-TIMEOUT_SECONDS = 1.0
-AT_ONCE = 64
+
+async def pull_for_ever(controller: Controller, period_seconds: float) -> None:
+    """Ask all running workers of all runs, again and again."""
+    async with session() as workers:
+        while True:
+            running = {uid_of(pod): pod for pod in controller.cache.of_kind("Pod") if _is_running_worker(pod)}
+            addresses = [(uid, str(pod["status"].get("podIP") or "")) for uid, pod in running.items()]
+            answers = await pull(workers, [(uid, address) for uid, address in addresses if address])
+            controller.router.progress_arrived(running, answers)
+            await asyncio.sleep(period_seconds)
+
+
+def _is_running_worker(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Running" and role_of(pod) == "work"
 
 
 def session() -> aiohttp.ClientSession:
@@ -20,7 +35,7 @@ def session() -> aiohttp.ClientSession:
 
 async def pull(session: aiohttp.ClientSession, pods: Iterable[tuple[str, str]]) -> dict[str, Progress]:
     """Progress by pod uid for the (uid, address) pairs that answer within a second."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(limits.PROGRESS_AT_ONCE)
 
     async def one(uid: str, address: str) -> tuple[str, Progress | None]:
         async with gate:
@@ -33,7 +48,7 @@ async def pull(session: aiohttp.ClientSession, pods: Iterable[tuple[str, str]]) 
 async def _ask(session: aiohttp.ClientSession, address: str) -> Progress | None:
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{PROGRESS_PORT}/progress"
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=limits.PROGRESS_TIMEOUT_SECONDS)
     try:
         async with session.get(url, timeout=timeout, allow_redirects=False) as response:
             if response.status != 200:
@@ -46,8 +61,8 @@ async def _ask(session: aiohttp.ClientSession, address: str) -> Progress | None:
 async def _body(stream: aiohttp.StreamReader) -> bytes:
     """All of a body, which may come in pieces; ValueError beyond the limit."""
     body = b""
-    while piece := await stream.read(LIMIT_BYTES):
+    while piece := await stream.read(limits.PROGRESS_BYTES):
         body += piece
-        if len(body) > LIMIT_BYTES:
+        if len(body) > limits.PROGRESS_BYTES:
             raise ValueError("too long")
     return body

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evalfleet.reconcile.job.world import Site
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -49,3 +51,8 @@ class Settings:
             allow_file_uris=environment.get("EVALFLEET_ALLOW_FILE_URIS", "") == "true",
             leader_election=environment.get("EVALFLEET_LEADER_ELECTION", "true") == "true",
         )
+
+    @property
+    def site(self) -> Site:
+        """What reconciliation is told of them."""
+        return Site(self.worker_image, self.host_cache, self.allow_file_uris)

@@ -2,33 +2,32 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.controller.cache import Cache
 from evalfleet.controller.events import EventRecorder
 from evalfleet.controller.metrics import Telemetry
-from evalfleet.controller.observe import policy_name
+from evalfleet.controller.objects import policy_name
 from evalfleet.kube.client import CONFLICT, Kube, KubeError
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.kube.resources import Key, key_of, object_path
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.conditions import Condition
+from evalfleet.reconcile.decision import Decision, Observed
 from evalfleet.reconcile.job.terminal import held, stamp
 from evalfleet.reconcile.job.world import World
-from evalfleet.reconcile.steps import Step
+from evalfleet.reconcile.policy.world import World as PolicyWorld
 
 log = logging.getLogger(__name__)
 
-PROGRESS_WRITE_SECONDS = 10.0
 UNREADABLE = frozenset({400, 413, 422})
 """Answers that mean: this status as it is can never be written."""
 SUMMARIES = ("Ready", "Reconciling", "Stalled")
 """Conditions that repeat the words of the others."""
 Object = Mapping[str, Any]
-StatusOf = Callable[[Mapping[str, Any], int], dict[str, Any]]
-"""From the status as read and the generation to the new status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +61,48 @@ class StatusWriter:
         """The object is gone."""
         self._written.pop(key, None)
 
-    async def write_job(self, body: Object, world: World, step: Step) -> Written:
-        """Write what a pass states about an EvaluationJob that was read as `body`.
+    async def write_job(self, key: Key, world: World, decision: Decision) -> Written:
+        """Write what a pass states about an EvaluationJob.
 
         Raises:
             KubeError: it was changed meanwhile, or the API server refuses the status, which the object then says.
         """
-        if not step.conditions and not step.status:
+        if not decision.conditions and not decision.status:
             return Written()
-        before = dict(world.status)
-        conditions = cond.merge(before.get("conditions") or [], step.conditions, world.generation, stamp(world.now))
-        patch = {**step.status, "conditions": conditions}
-        after = merge_patched(before, patch)
-        key = key_of("EvaluationJob", body)
-        if not self._worth_writing(key, before, after):
-            return Written(held_back=before != after)
         try:
-            patched = await self._patch(key, body, patch)
+            written = await self._write(key, world, world.identity.uid, decision)
         except KubeError as error:
             if error.status in UNREADABLE:
-                await self._say_refused(key, body, world, error)
+                await self._say_refused(key, world, error)
             raise
-        waited = (after.get("time") or {}).get("queueSeconds")
-        if waited is not None and "queueSeconds" not in (before.get("time") or {}):
-            self._telemetry.queue_seconds.labels(key.namespace, policy_name(patched)).observe(waited)
-        changed = _changed(before.get("conditions") or [], step.conditions)
+        if written.body is not None:
+            self._measure_wait(key, world.status, written.body)
+        return written
+
+    async def write_policy(self, key: Key, world: PolicyWorld, decision: Decision) -> None:
+        """Write the status of a ScalingPolicy, if there is one."""
+        if world.uid:
+            await self._write(key, world, world.uid, decision)
+
+    async def _write(self, key: Key, read: Observed, uid: str, decision: Decision) -> Written:
+        """Merge-patch the status with what is stated, if that is worth a write."""
+        before = dict(read.status)
+        known = before.get("conditions") or []
+        conditions = cond.merge(known, decision.conditions, read.generation, stamp(read.now))
+        patch = {**decision.status, "conditions": conditions}
+        after = merge_patched(before, patch)
+        if not self._worth_writing(key, before, after):
+            return Written(held_back=before != after)
+        patched = await self._patch(key, read, uid, patch)
+        changed = _changed(known, decision.conditions)
         return Written(patched, _without_progress(before) != _without_progress(after), changed)
 
-    async def write_policy(self, key: Key, status_of: StatusOf) -> None:
-        """Write the status of a ScalingPolicy, if there is one."""
-        body = self._cache.get(key)
-        if body is None:
-            return
-        before = dict(body.get("status") or {})
-        after = status_of(before, int(body["metadata"].get("generation") or 0))
-        if self._worth_writing(key, before, after):
-            await self._patch(key, body, after)
-
-    async def _patch(self, key: Key, read: Object, status: Mapping[str, Any]) -> dict[str, Any]:
+    async def _patch(self, key: Key, read: Observed, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Merge-patch a status at the version that it was decided on.
 
         The list of conditions is replaced as a whole: a leader of yesterday must not bring back what it read then.
         """
-        at = {"resourceVersion": read["metadata"].get("resourceVersion"), "uid": read["metadata"].get("uid")}
+        at = {"resourceVersion": read.version, "uid": uid}
         try:
             patched = await self._kube.patch(f"{object_path(key)}/status", {"metadata": at, "status": status})
         except KubeError as error:
@@ -116,14 +114,20 @@ class StatusWriter:
         self._cache.put(key.kind, patched)
         return patched
 
-    async def _say_refused(self, key: Key, body: Object, world: World, error: KubeError) -> None:
+    async def _say_refused(self, key: Key, world: World, error: KubeError) -> None:
         """The status that says why there is no status."""
         log.warning("its status is refused: %s", error, extra={"object": key})
         stated = held("StatusRefused", f"the API server refuses what is to be said about this job: {error}")
         before = world.status.get("conditions") or []
         conditions = cond.merge(before, stated, world.generation, stamp(world.now))
         if conditions != before:
-            await self._patch(key, body, {"conditions": conditions})
+            await self._patch(key, world, world.identity.uid, {"conditions": conditions})
+
+    def _measure_wait(self, key: Key, before: Mapping[str, Any], written: Object) -> None:
+        """The wait for the first admission, once."""
+        waited = (written["status"].get("time") or {}).get("queueSeconds")
+        if waited is not None and "queueSeconds" not in (before.get("time") or {}):
+            self._telemetry.queue_seconds.labels(key.namespace, policy_name(written)).observe(waited)
 
     def _worth_writing(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         """Changed conditions are written at once, bare progress at most every 10 s or 1 %."""
@@ -132,7 +136,7 @@ class StatusWriter:
         if _without_progress(before) != _without_progress(after):
             return True
         percent = [(status.get("progress") or {}).get("percent") for status in (before, after)]
-        waited = time.monotonic() - self._written.get(key, float("-inf")) >= PROGRESS_WRITE_SECONDS
+        waited = time.monotonic() - self._written.get(key, float("-inf")) >= limits.PROGRESS_WRITE_SECONDS
         return percent[0] != percent[1] or waited
 
     async def tell(self, written: Written) -> None:

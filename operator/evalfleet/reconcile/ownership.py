@@ -1,23 +1,23 @@
 """Who owns an object that has the name of a child already. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from evalfleet.kube.client import CONFLICT, KubeError
 
 Object = Mapping[str, Any]
 
 
-class NameTakenError(KubeError):
+@dataclass(frozen=True, slots=True)
+class NameTaken:
     """The name of a child belongs to another object.
 
     Attributes:
+        message: which, whose, and what to do.
         passes: it is a child of a deleted EvaluationJob of the same name, which is being removed.
     """
 
-    def __init__(self, message: str, *, passes: bool) -> None:
-        super().__init__(CONFLICT, message)
-        self.passes = passes
+    message: str
+    passes: bool
 
 
 def controller_of(body: Object) -> Mapping[str, Any]:
@@ -26,19 +26,14 @@ def controller_of(body: Object) -> Mapping[str, Any]:
     return next((owner for owner in owners if owner.get("controller")), {})
 
 
-def require_same_owner(wanted: Object, found: Object) -> None:
-    """Return if `found` is the child that we wanted to create.
-
-    Raises:
-        NameTakenError: it is somebody else's: its content is not what the pods of this job may read.
-    """
+def name_taken(wanted: Object, found: Object) -> NameTaken | None:
+    """None if `found` is the child that we wanted to create; else its content is not what our pods may read."""
     ours, theirs = controller_of(wanted), controller_of(found)
     if ours.get("uid") == theirs.get("uid"):
-        return
+        return None
     what = f"{wanted['kind']} {wanted['metadata']['namespace']}/{wanted['metadata']['name']}"
     if (ours.get("kind"), ours.get("name")) == (theirs.get("kind"), theirs.get("name")):
-        raise NameTakenError(f"{what} of the predecessor of the same name is still being removed", passes=True)
+        return NameTaken(f"{what} of the predecessor of the same name is still being removed", passes=True)
     owner = f"{theirs.get('kind')} {theirs.get('name')}" if theirs else "nobody that it names"
-    raise NameTakenError(
-        f"{what} exists and is owned by {owner}: delete it, or give this job another name", passes=False
-    )
+    advice = "delete it, or give this job another name"
+    return NameTaken(f"{what} exists and is owned by {owner}: {advice}", passes=False)

@@ -1,4 +1,4 @@
-"""The vocabulary of steps: what one step states and asks for, and the actions that carry it out."""
+"""A decision in steps: what one step states and asks for, and how the statements of all become one."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,26 +6,7 @@ from functools import reduce
 from typing import Any, TypeVar
 
 from evalfleet.reconcile.conditions import Condition
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """Create an object if it is absent."""
-
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Delete an object if it is present, its pods with it."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str | None = None
-
-
-Action = Create | Delete
+from evalfleet.reconcile.decision import Action, Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +37,7 @@ def _together(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, 
 World = TypeVar("World")
 
 
-def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Step:
+def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Decision:
     """Run steps in their order until one halts; later statements of the same condition or status member win."""
     done: list[Step] = []
     for step in steps:
@@ -64,10 +45,9 @@ def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Step:
         if done[-1].halt:
             break
     delays = [step.requeue_seconds for step in done if step.requeue_seconds is not None]
-    return Step(
+    return Decision(
         conditions=tuple({c.type: c for step in done for c in step.conditions}.values()),
         status=reduce(_together, (step.status for step in done), {}),
         actions=tuple(action for step in done for action in step.actions),
-        halt=done[-1].halt if done else False,
         requeue_seconds=min(delays) if delays else None,
     )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evalfleet import limits
 from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
 from evalfleet.api.scalingpolicy import Security
 from evalfleet.reconcile.conditions import false, true
@@ -78,7 +79,7 @@ def _refused(world: World, refusal: Refusal) -> Step:
         conditions=(accepted, *waiting(refusal.reason, refusal.message)),
         status={"observedGeneration": world.generation},
         halt=True,
-        requeue_seconds=30.0,
+        requeue_seconds=limits.REFERENCE_SECONDS,
     )
 
 
@@ -115,7 +116,7 @@ def _readable_data(world: World, job: EvaluationJob) -> Refusal | None:
 
 
 def _reachable(world: World, job: EvaluationJob) -> Refusal | None:
-    if world.settings.allow_file_uris:
+    if world.site.allow_file_uris:
         return None
     places = {
         "spec.model.uri": job.spec.model.uri,

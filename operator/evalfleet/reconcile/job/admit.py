@@ -1,5 +1,6 @@
 """Step 3: may it run now? The Fleet decides for all jobs of the policy together; this step repeats its words."""
 
+from evalfleet import limits
 from evalfleet.reconcile.conditions import false, true, unknown
 from evalfleet.reconcile.job.counts import worker_counts
 from evalfleet.reconcile.job.run import all_scored
@@ -9,10 +10,6 @@ from evalfleet.reconcile.steps import Step
 
 BEST_EFFORT = "BestEffort"
 """Reason of Admitted for a job whose deadline nothing guarantees; read back by the next decision."""
-
-
-REFRESH_SECONDS = 60.0
-"""The words of a refusal name a time, which moves on."""
 
 
 def suspend(world: World) -> Step:
@@ -50,7 +47,7 @@ def admit(world: World) -> Step:
 def _refused(world: World, verdict: FleetVerdict) -> Step:
     words = (verdict.reason, verdict.message)
     conditions = (false("Admitted", *words), *held(*words))
-    return Step(conditions, status=_workers(world), halt=True, requeue_seconds=REFRESH_SECONDS)
+    return Step(conditions, status=_workers(world), halt=True, requeue_seconds=limits.REFUSAL_REFRESH_SECONDS)
 
 
 def _queue_time(world: World) -> dict[str, object]:

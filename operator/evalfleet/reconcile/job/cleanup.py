@@ -5,11 +5,12 @@ from typing import Any
 
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import ABNORMAL_TRUE, Condition, find, true
+from evalfleet.reconcile.decision import Action, Delete
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.deadline import suspended_seconds
 from evalfleet.reconcile.job.terminal import failed, stamp
 from evalfleet.reconcile.job.world import World
-from evalfleet.reconcile.steps import Action, Delete, Step
+from evalfleet.reconcile.steps import Step
 
 
 def ended(world: World) -> Step:

@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.reconcile.job.world import World
-
-UID_DIGITS = 8
-MOST_PREEMPTED = 1024
-MOST_FAILED = 128
-"""Bounds of the API; no job has more than a thousand workers, and more than a hundred failures end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +40,9 @@ def count_preemptions(world: World) -> tuple[int, list[str]]:
     counted twice. Eight digits of a uid tell a thousand pods of one run apart.
     """
     before = world.status.get("workers") or {}
-    seen = {uid[:UID_DIGITS] for uid in world.extra.get("preempted") or ()}
+    seen = {uid[: limits.UID_DIGITS] for uid in world.preempted}
     fresh = seen - set(before.get("preempted") or [])
-    return int(before.get("preemptions") or 0) + len(fresh), sorted(seen)[:MOST_PREEMPTED]
+    return int(before.get("preemptions") or 0) + len(fresh), sorted(seen)[: limits.PREEMPTED_LISTED]
 
 
 def worker_counts(world: World) -> dict[str, Any]:
@@ -64,5 +60,5 @@ def worker_counts(world: World) -> dict[str, Any]:
         "preemptions": preemptions,
         "preempted": preempted,
         "failures": failures.total,
-        "failed": [{"uid": uid, "count": count} for uid, count in failures.by_job][:MOST_FAILED],
+        "failed": [{"uid": uid, "count": count} for uid, count in failures.by_job][: limits.FAILED_LISTED],
     }

@@ -1,5 +1,6 @@
 """The table of contents of an EvaluationJob's reconciliation."""
 
+from evalfleet.reconcile.decision import Decision
 from evalfleet.reconcile.job.accept import accept
 from evalfleet.reconcile.job.admit import admit, suspend
 from evalfleet.reconcile.job.cleanup import active_deadline, ended
@@ -7,11 +8,11 @@ from evalfleet.reconcile.job.finish import finish
 from evalfleet.reconcile.job.plan import plan
 from evalfleet.reconcile.job.run import run
 from evalfleet.reconcile.job.world import World
-from evalfleet.reconcile.steps import Step, run_steps
+from evalfleet.reconcile.steps import run_steps
 
 STEPS = (ended, accept, active_deadline, suspend, plan, admit, run, finish)
 
 
-def decide(world: World) -> Step:
+def decide(world: World) -> Decision:
     """What follows for one EvaluationJob from everything observed; nothing for one that is being deleted."""
-    return Step(halt=True) if world.deleting else run_steps(world, STEPS)
+    return Decision() if world.deleting else run_steps(world, STEPS)

@@ -2,22 +2,21 @@
 
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false
+from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.plan import failure_words, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_words
 from evalfleet.reconcile.job.terminal import failed, succeeded, waiting
 from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.redact import redacted
-from evalfleet.reconcile.steps import Create, Delete, Step
+from evalfleet.reconcile.steps import Step
 from evalfleet_worker.protocol import FinishReport, Result, loads
 
 FINISHING = "all units are committed; metrics and intervals are computed on a CPU"
-RESULT_LIMIT = 64
-WORD_LIMIT = 1024
-"""What a status holds of a name; a user's own evaluation may give longer ones."""
 UNDEFINED = "NaN"
 
 
@@ -77,10 +76,18 @@ def _incomplete(world: World, left: int, again: tuple[Delete, ...]) -> Step:
     if left > total:
         lost = false("Planned", "PlanReportLost", f"{left} units are missing of {total}: the plan is read again")
         forgotten = {"plan": None, "progress": None}
-        return Step((lost, *waiting("Planning", message)), forgotten, again, halt=True, requeue_seconds=1.0)
+        return Step(
+            (lost, *waiting("Planning", message)),
+            forgotten,
+            again,
+            halt=True,
+            requeue_seconds=limits.INCOMPLETE_SECONDS,
+        )
     done = total - left
     progress = {"percent": 100 * done // total if total else 100, "unitsTotal": total, "unitsDone": done}
-    return Step(waiting("Scoring", message), {"progress": progress}, again, halt=True, requeue_seconds=1.0)
+    return Step(
+        waiting("Scoring", message), {"progress": progress}, again, halt=True, requeue_seconds=limits.INCOMPLETE_SECONDS
+    )
 
 
 def _reset(world: World) -> tuple[Delete, ...]:
@@ -92,8 +99,8 @@ def _reset(world: World) -> tuple[Delete, ...]:
 def report_status(report: FinishReport) -> dict[str, Any]:
     """The finish report as status shows it."""
     return {
-        "results": [_result(result) for result in report.results[:RESULT_LIMIT]],
-        "resultsUri": report.results_uri[:WORD_LIMIT],
+        "results": [_result(result) for result in report.results[: limits.RESULTS]],
+        "resultsUri": report.results_uri[: limits.STATUS_WORD],
         "samples": {
             "planned": report.samples.planned,
             "scored": report.samples.scored,
@@ -111,7 +118,7 @@ def report_status(report: FinishReport) -> dict[str, Any]:
 def _result(result: Result) -> dict[str, Any]:
     row: dict[str, Any] = {
         "evaluation": result.evaluation,
-        "metric": result.metric[:WORD_LIMIT],
+        "metric": result.metric[: limits.STATUS_WORD],
         "value": UNDEFINED if result.value is None else f"{result.value:.6g}",
         "n": result.n,
     }

@@ -3,11 +3,12 @@
 from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, true, unknown
+from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_words
 from evalfleet.reconcile.job.terminal import failed, waiting
 from evalfleet.reconcile.job.world import World, plan_status
 from evalfleet.reconcile.redact import redacted
-from evalfleet.reconcile.steps import Create, Delete, Step
+from evalfleet.reconcile.steps import Step
 from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
 
 

@@ -32,11 +32,11 @@ def pod_shape(world: World) -> PodShape:
     worker = _merged(spec.worker, world.policy.spec.worker if world.policy else None)
     secrets = (name for _, name in _secret_fields(world))
     return PodShape(
-        image=(worker.image if worker else None) or world.settings.worker_image,
+        image=(worker.image if worker else None) or world.site.worker_image,
         worker=worker,
         secrets=tuple(dict.fromkeys(name for name in secrets if name)),
         claims=_claims(world.job, store_uri(world)),
-        cache=world.settings.host_cache or CACHE_FOLDER,
+        cache=world.site.host_cache or CACHE_FOLDER,
     )
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import Condition, false, true
 from evalfleet.reconcile.job.cost import cost_status
@@ -16,8 +17,6 @@ from evalfleet.reconcile.job.waits import provisioning_time
 from evalfleet.reconcile.job.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
-MOST_PER_SECOND = 1e12
-"""What a status holds; a worker may claim more."""
 FATAL_REASONS = HOPELESS | {"PodFailurePolicy"}
 
 
@@ -31,7 +30,9 @@ def run(world: World) -> Step:
     progress = fold_progress(world)
     status = _status(world, progress)
     conditions = (*_workers_ready(world), *_progress_known(world), *_on_time(world))
-    return Step((*conditions, *_summary(world, status)), status=status, halt=True, requeue_seconds=10.0)
+    return Step(
+        (*conditions, *_summary(world, status)), status=status, halt=True, requeue_seconds=limits.RUNNING_SECONDS
+    )
 
 
 def _summary(world: World, status: dict[str, Any]) -> tuple[Condition, ...]:
@@ -121,7 +122,7 @@ def _status(world: World, progress: RunProgress) -> dict[str, Any]:
         "unitsDone": progress.units_done,
     }
     if progress.requests_per_second is not None:
-        shown["requestsPerSecond"] = f"{min(progress.requests_per_second, MOST_PER_SECOND):.1f}"
+        shown["requestsPerSecond"] = f"{min(progress.requests_per_second, limits.REQUESTS_PER_SECOND):.1f}"
     shown |= dict.fromkeys(ESTIMATES)  # None removes what was said before
     if world.eta is not None and progress.units_done < total:
         moments = (world.eta.expected, world.eta.low, world.eta.high)

@@ -8,7 +8,6 @@ from typing import Any
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
-from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Child
@@ -65,6 +64,21 @@ class Eta:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """What the operator's settings say of the cluster that all jobs run in.
+
+    Attributes:
+        worker_image: default image of plan, work and finish pods.
+        host_cache: folder for models that all pods share, on host nodes of one machine; None = each pod has its own.
+        allow_file_uris: whether file:// and package:// URIs mean the same to every pod.
+    """
+
+    worker_image: str
+    host_cache: str | None = None
+    allow_file_uris: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """One EvaluationJob and what belongs to it.
 
@@ -73,7 +87,7 @@ class World:
         job: the parsed object, or None when it is invalid.
         problem: why it is invalid.
         identity: namespace, name and uid.
-        generation: metadata.generation.
+        generation, version: metadata.generation and metadata.resourceVersion.
         created: metadata.creationTimestamp.
         deleting: whether deletion has begun.
         status: the status as read.
@@ -86,8 +100,11 @@ class World:
         money: spend of the run, once there is some.
         eta: when it will be done, where that can be foreseen.
         policy_problem: why the policy cannot be read; empty when it can.
-        settings: the operator's.
+        site: what the operator was told of the cluster.
         bindings: when its worker pods were created and bound to a node.
+        preempted: worker pods taken away that may not be counted yet, also those that are gone.
+        counted_preemptions: those that are gone and counted in the status: nobody has to remember them.
+        generations: highest generation of a worker created, by slot; its Job may not be seen yet.
     """
 
     now: datetime
@@ -105,12 +122,15 @@ class World:
     finish_attempt: int
     workers: tuple[WorkerView, ...]
     fleet: FleetVerdict | None
-    settings: Settings
+    site: Site
     money: Money | None = None
     eta: Eta | None = None
     policy_problem: str = ""
     bindings: tuple[tuple[datetime, datetime], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    preempted: frozenset[str] = frozenset()
+    counted_preemptions: frozenset[str] = frozenset()
+    generations: Mapping[int, int] = field(default_factory=dict)
+    version: str = ""
 
     def is_true(self, kind: str) -> bool:
         """Whether a condition was True in the status as read."""

@@ -5,17 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from evalfleet import limits
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.world import WorkerView
 from evalfleet.reconcile.job.world import World as JobWorld
-from evalfleet.reconcile.policy.gather import World
 from evalfleet.reconcile.policy.jobs import live_workers
 from evalfleet.reconcile.policy.pools import currency
 from evalfleet.reconcile.policy.seen import PoolsSeen
-
-LARGEST = float(2**53)
-"""Bound of what a worker may report: it is never trusted."""
+from evalfleet.reconcile.policy.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +136,4 @@ def _pool(workers: Iterable[WorkerView]) -> PoolFigures:
 
 
 def _bounded(value: float) -> float:
-    return float(min(max(value, 0), LARGEST))
+    return float(min(max(value, 0), limits.LARGEST_FIGURE))

@@ -1,47 +1,16 @@
-"""Everything a Fleet reconciliation looks at, and its translation into the capacity core's snapshot. Pure."""
+"""From the world of a policy to the question that the capacity core is asked. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
-from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
-from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet import limits
 from evalfleet.reconcile.policy.jobs import core_job, core_worker, live_workers, surplus_workers, takes_part
-from evalfleet.reconcile.policy.pools import core_limits, core_pool, node_pools, strategy
+from evalfleet.reconcile.policy.pools import core_limits, core_pool, strategy
 from evalfleet.reconcile.policy.seen import PoolsSeen, observations, see
+from evalfleet.reconcile.policy.world import World
 from evalfleet_scaling.errors import ScalingInputError
-from evalfleet_scaling.memory import FleetMemory
 from evalfleet_scaling.model import FleetSnapshot, Job, Pool, PoolObservation, Worker
-from evalfleet_scaling.spend import SpendLedger, Total
-
-DECISION_PERIOD_SECONDS = 5.0
-"""Longest time between two decisions, with room for a busy API server."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """All jobs of one policy.
-
-    Attributes:
-        now: server-adjusted time.
-        policy: the policy, None = built-in defaults.
-        jobs: worlds of its EvaluationJobs by uid, every one that is accepted and not deleted.
-        memory: what the last decision passed on.
-        seen: what the pools showed up to the last pass.
-        ledger: what was spent.
-    """
-
-    now: datetime
-    policy: ScalingPolicy | None
-    jobs: Mapping[str, JobWorld]
-    memory: FleetMemory = field(default_factory=FleetMemory)
-    seen: PoolsSeen = field(default_factory=PoolsSeen)
-    ledger: SpendLedger = field(default_factory=SpendLedger)
-
-    @property
-    def pools(self) -> tuple[NodePool, ...]:
-        """The policy's pools."""
-        return node_pools(self.policy)
+from evalfleet_scaling.spend import Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +42,7 @@ def ask(world: World) -> Question:
         workers=_workers(world, jobs, _startups(pools, observed), seen.overdue),
         observations=observed,
         limits=core_limits(world.policy, world.ledger.spent(world.now.timestamp())),
-        decision_period_seconds=DECISION_PERIOD_SECONDS,
+        decision_period_seconds=limits.DECISION_PERIOD_SECONDS,
         strategy=strategy(world.policy),
         memory=world.memory,
     )

@@ -1,38 +1,75 @@
-"""The status of a ScalingPolicy, from the world and what was decided. Pure."""
+"""What is said about a decision for a policy: conditions, status, and the words of the API server. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from evalfleet.reconcile import conditions as cond
+from evalfleet import limits
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import Condition, false, true
+from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.job.terminal import stamp
-from evalfleet.reconcile.policy.decide import Outcome
-from evalfleet.reconcile.policy.gather import World
+from evalfleet.reconcile.job.world import FleetVerdict
 from evalfleet.reconcile.policy.jobs import live_workers
-from evalfleet.reconcile.steps import Create
+from evalfleet.reconcile.policy.outcome import Outcome, PolicyDecision
+from evalfleet.reconcile.policy.world import World
 from evalfleet_scaling.spend import SpendLedger, Total
 from evalfleet_scaling.spot.history import PoolHistory
 from evalfleet_scaling.spot.statistics import startup_quantile
 
+Refusal = tuple[str, str]
+"""Reason and message of a worker that the API server refuses."""
 CENTS = 4
 """Decimal places of money in a status."""
 
 
-def policy_status(world: World, before: Mapping[str, Any], generation: int, outcome: Outcome) -> dict[str, Any]:
-    """The new status; `lastDecision` moves only when the decision changes something."""
+def stated(world: World, outcome: Outcome) -> PolicyDecision:
+    """An outcome as a decision; `lastDecision` moves only when it changes something."""
+    return PolicyDecision(
+        conditions=_conditions(world, outcome),
+        status=_status(world, outcome),
+        actions=outcome.actions,
+        requeue_seconds=limits.POLICY_TICK_SECONDS if outcome.verdicts or world.ledger.open else None,
+        verdicts=outcome.verdicts,
+        outcome=outcome,
+    )
+
+
+def refused(world: World, reason: str, problem: str) -> PolicyDecision:
+    """Nothing is decided: what runs is left alone, jobs that were told nothing yet hear why."""
+    words = (reason, f"nothing is decided until this is mended: {problem}")
+    return PolicyDecision(
+        conditions=(false("Ready", *words), false("ScalingActive", *words), true("Stalled", *words)),
+        status={"observedGeneration": world.generation},
+        requeue_seconds=limits.UNREADABLE_SECONDS,
+        verdicts={uid: FleetVerdict(False, 0, reason, problem) for uid, job in world.jobs.items() if job.fleet is None},
+    )
+
+
+def with_refusals(world: World, decision: PolicyDecision, refusals: Mapping[str, Refusal]) -> PolicyDecision:
+    """The decision when the API server refuses workers of some runs: a job without any worker says its words."""
+    outcome = decision.outcome
+    if outcome is None or not refusals:
+        return decision
+    verdicts = dict(outcome.verdicts)
+    for uid in verdicts.keys() & refusals.keys():
+        if not world.jobs[uid].workers:
+            reason, message = refusals[uid]
+            verdicts[uid] = replace(verdicts[uid], admitted=False, reason=reason, message=message)
+    told = stated(world, replace(outcome, verdicts=verdicts))
+    wait = None if told.requeue_seconds is None else limits.REFUSED_SECONDS
+    return replace(told, requeue_seconds=wait)
+
+
+def _status(world: World, outcome: Outcome) -> dict[str, Any]:
     live = [worker for job in world.jobs.values() for worker in live_workers(job)]
     ready = [worker for worker in live if worker.child.phase is Phase.RUNNING]
     by_pool, ready_by_pool = Counter(w.pool for w in live), Counter(w.pool for w in ready)
     spot = sum(worker.capacity_type == "Spot" for worker in live)
     status = {
-        **before,
-        "conditions": cond.merge(
-            before.get("conditions") or [], _conditions(world, outcome), generation, stamp(world.now)
-        ),
-        "observedGeneration": generation,
+        "observedGeneration": world.generation,
         "jobs": _jobs(world),
         "workers": {"desired": len(live), "ready": len(ready), "spot": spot, "onDemand": len(live) - spot},
         "pools": [
@@ -45,16 +82,6 @@ def policy_status(world: World, before: Mapping[str, Any], generation: int, outc
     if outcome.actions:
         status["lastDecision"] = {"time": stamp(world.now), **_decision_words(outcome)}
     return status
-
-
-def refused_status(
-    before: Mapping[str, Any], generation: int, problem: tuple[str, str], now: datetime
-) -> dict[str, Any]:
-    """The status of a policy for which nothing is decided, by reason and sentence: what runs is left alone."""
-    words = (problem[0], f"nothing is decided until this is mended: {problem[1]}")
-    stated = (false("Ready", *words), false("ScalingActive", *words), true("Stalled", *words))
-    conditions = cond.merge(before.get("conditions") or [], stated, generation, stamp(now))
-    return {**before, "conditions": conditions, "observedGeneration": generation}
 
 
 def policy_cost(ledger: SpendLedger, now: datetime) -> dict[str, str]:
@@ -73,7 +100,7 @@ def _decision_words(outcome: Outcome) -> dict[str, str]:
     starts = sum(isinstance(action, Create) for action in outcome.actions)
     stops = len(outcome.actions) - starts
     counts = f"{starts} worker{'' if starts == 1 else 's'} to start, {stops} to stop"
-    return {"reason": "Scaled", "message": f"{counts}: {outcome.decision.message}"[:1024]}
+    return {"reason": "Scaled", "message": f"{counts}: {outcome.decision.message}"[: limits.STATUS_WORD]}
 
 
 def _observed(history: PoolHistory | None) -> dict[str, Any]:

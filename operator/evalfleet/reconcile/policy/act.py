@@ -1,0 +1,70 @@
+"""From a decision for a policy's jobs to Jobs that are created and deleted. Pure."""
+
+from evalfleet.manifests.jobs import worker_job
+from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.decision import Action, Create, Delete
+from evalfleet.reconcile.job.pods import pod_shape
+from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.policy.gather import Question
+from evalfleet.reconcile.policy.jobs import live_workers, surplus_workers, takes_part
+from evalfleet.reconcile.policy.world import World
+from evalfleet_scaling.model import FleetDecision, JobDecision
+
+
+def worker_actions(world: World, question: Question, decision: FleetDecision) -> tuple[Action, ...]:
+    """Workers to delete, of all jobs, then workers to create."""
+    by_uid = {member.job_name: member for member in decision.jobs}
+    lost = _failed_launches(world, question) | _of_no_pool(world)
+    actions: list[Action] = []
+    for uid, job in world.jobs.items():
+        actions += _removals(job, by_uid.get(uid), lost)
+    for uid, member in by_uid.items():
+        actions += _creations(world, world.jobs[uid], member)
+    return tuple(actions)
+
+
+def _failed_launches(world: World, question: Question) -> frozenset[str]:
+    """Spot workers that no node came for: they hold nothing and cost nothing, but nobody should count on them."""
+    spot = {pool.name for pool in world.pools if pool.capacity_type == "Spot"}
+    sightings = question.seen.workers
+    return frozenset(name for name in question.seen.overdue if sightings[name].pool in spot)
+
+
+def _of_no_pool(world: World) -> frozenset[str]:
+    """Workers of a pool that the policy has no more: no limit and no decision counts them."""
+    names = {pool.name for pool in world.pools}
+    return frozenset(w.child.name for job in world.jobs.values() for w in job.workers if w.pool not in names)
+
+
+def _removals(job: JobWorld, member: JobDecision | None, lost: frozenset[str]) -> list[Action]:
+    """Victims, workers whose machine was taken away or never came, and all workers of a job that needs none."""
+    live = {worker.child.name for worker in live_workers(job)}
+    gone = {
+        worker.child.name
+        for worker in job.workers
+        if not worker.deleting
+        and worker.child.phase in (Phase.WAITING, Phase.RUNNING)
+        and worker.child.name not in live
+    }
+    dropped = set(member.victims) if member is not None else set() if takes_part(job) else live
+    unwanted = gone | surplus_workers(job) | ((dropped | lost) & live)
+    return [Delete("Job", job.identity.namespace, name) for name in sorted(unwanted)]
+
+
+def _creations(world: World, job: JobWorld, member: JobDecision) -> list[Action]:
+    pools = {pool.name: pool for pool in world.pools}
+    newest: dict[int, int] = {}
+    for worker in job.workers:
+        newest[worker.slot] = max(newest.get(worker.slot, 0), worker.generation)
+    return [
+        Create(
+            worker_job(
+                job.identity,
+                pod_shape(job),
+                pools[start.pool_name],
+                start.slot,
+                max(newest.get(start.slot, 0), job.generations.get(start.slot, 0)) + 1,
+            )
+        )
+        for start in member.starts
+    ]
