@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cluster_client import ApiError, Client
-from operator_worlds import manifest, policy_manifest, pool
+from operator_states import manifest, policy_manifest, pool
 
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy

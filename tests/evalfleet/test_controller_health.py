@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 from operator_bench import OperatorProcess, free_port
-from operator_worlds import manifest
+from operator_states import manifest
 
 from evalfleet.controller.app import Operator
 from evalfleet.controller.health import Vitals, why_not_alive, why_not_ready

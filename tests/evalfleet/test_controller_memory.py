@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from operator_worlds import condition, manifest
+from operator_states import condition, manifest
 from small_api_server import SmallServer, small_server
 
 from evalfleet.controller.controller import Controller

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from operator_worlds import NOW, disrupted_pod, manifest, planned, policy, pool, progress, worker, world
+from operator_states import NOW, disrupted_pod, job_state, manifest, planned, policy, pool, progress, worker
 from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from small_api_server import small_server
@@ -20,11 +20,11 @@ from evalfleet.controller.metrics import Telemetry
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.policy.figures import Transitions, figures, transitions
+from evalfleet.reconcile.policy.pool_history import PoolHistories, follow
 from evalfleet.reconcile.policy.pools import core_pool
-from evalfleet.reconcile.policy.seen import PoolsSeen, see
-from evalfleet.reconcile.policy.world import World
+from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 
@@ -53,16 +53,16 @@ def gpu(percent: float | None, memory: int | None, **changes: Any) -> Any:
     return replace(progress(1, rate=5.0), gpu_utilization_percent=percent, gpu_memory_bytes=memory, **changes)
 
 
-def told(*jobs: JobWorld, **changes: Any) -> Telemetry:
+def told(*jobs: JobState, **changes: Any) -> Telemetry:
     """Telemetry after a pass over jobs of the policy."""
     telemetry = Telemetry("1")
     named = {f"uid-{number}": job for number, job in enumerate(jobs)}
-    telemetry.policies.figures[KEY] = figures(World(NOW, POLICY, named, **changes))
+    telemetry.policies.figures[KEY] = figures(PolicyState(NOW, POLICY, named, **changes))
     return telemetry
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
-    telemetry = told(world(planned(workers=(worker(progress=gpu(50.0, 2**30)),))))
+    telemetry = told(job_state(planned(workers=(worker(progress=gpu(50.0, 2**30)),))))
     telemetry.count(KEY, Transitions((("spot", 1.0),), (("spot", 1.0),), ("spot",)))
     exported = {name + ("_total" if family.type == "counter" else "") for name, family in shown(telemetry).items()}
     documented = set(re.findall(r"^\| `((?:evalfleet|process)_\w+)`", PAGE.read_text("utf-8"), re.MULTILINE))
@@ -72,7 +72,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
 
 
 def test_the_documented_labels_are_the_exported_ones() -> None:
-    telemetry = told(world(planned(workers=(worker(progress=gpu(50.0, 2**30)),))))
+    telemetry = told(job_state(planned(workers=(worker(progress=gpu(50.0, 2**30)),))))
     rows = re.findall(r"^\| `(evalfleet_\w+)` \| ([^|]*) \|", PAGE.read_text("utf-8"), re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     for family in shown(telemetry).values():
@@ -82,7 +82,7 @@ def test_the_documented_labels_are_the_exported_ones() -> None:
 
 
 def test_names_have_base_units_and_labels_are_bounded() -> None:
-    telemetry = told(world(planned(workers=(worker(progress=gpu(50.0, 2**30)),))))
+    telemetry = told(job_state(planned(workers=(worker(progress=gpu(50.0, 2**30)),))))
     for name, family in shown(telemetry).items():
         assert re.fullmatch(r"(evalfleet|process)_[a-z_]+", name)
         assert not re.search(r"(percent|milli|minutes|hours|_kb|_mb|_gb)", name)
@@ -97,7 +97,7 @@ def test_gpus_of_a_pool_are_told_as_mean_and_sum() -> None:
         worker(1, progress=gpu(30.0, 20)),
         worker(2, pool_name="steady", progress=gpu(None, None)),
     )
-    telemetry = told(world(planned(workers=workers)))
+    telemetry = told(job_state(planned(workers=workers)))
     assert value(telemetry, "gpu_utilization_ratio", pool="spot") == 0.6
     assert value(telemetry, "gpu_memory_used_bytes", pool="spot") == 30
     assert value(telemetry, "gpu_workers", pool="spot") == 2
@@ -108,7 +108,7 @@ def test_gpus_of_a_pool_are_told_as_mean_and_sum() -> None:
 
 def test_what_a_worker_reports_is_bounded() -> None:
     absurd = gpu(-5e300, 10**400, tokens_per_second=1e308, requests_per_second=-1.0)
-    telemetry = told(world(planned(workers=(worker(0, progress=absurd), worker(1, progress=absurd)))))
+    telemetry = told(job_state(planned(workers=(worker(0, progress=absurd), worker(1, progress=absurd)))))
     assert value(telemetry, "gpu_utilization_ratio", pool="spot") == 0
     assert value(telemetry, "gpu_memory_used_bytes", pool="spot") == 2.0**54
     assert (value(telemetry, "tokens_per_second"), value(telemetry, "requests_per_second")) == (2.0**54, 0)
@@ -118,7 +118,7 @@ def test_jobs_workers_and_money_of_a_policy() -> None:
     risky = planned(workers=(worker(0), worker(1, phase=Phase.WAITING)))
     risky["status"]["conditions"].append({"type": "OnTime", "status": "False", "reason": "R", "message": ""})
     ledger = SpendLedger(months={"2026-01": Total(Decimal("2.5") * HOUR_MS, Decimal(5) * HOUR_MS)})
-    telemetry = told(world(risky), world(), ledger=ledger)
+    telemetry = told(job_state(risky), job_state(), ledger=ledger)
     assert [value(telemetry, "jobs", state=state) for state in ("queued", "admitted", "running")] == [1, 0, 1]
     assert [value(telemetry, "workers", pool="spot", state=state) for state in ("starting", "ready")] == [1, 1]
     assert value(telemetry, "jobs_at_risk") == 1
@@ -139,10 +139,10 @@ def test_waits_for_nodes_and_for_the_first_batch_are_observed_once_and_a_lost_ma
             Transitions(preempted=("spot",)),
         ),
     )
-    seen = PoolsSeen()
+    seen = PoolHistories()
     for view, expected in stages:
-        now = World(later, POLICY, {"uid-1": world(planned(workers=(view,)))}, seen=seen)
-        seen = see(seen, tuple(map(core_pool, now.pools)), (view,), later)
+        now = PolicyState(later, POLICY, {"uid-1": job_state(planned(workers=(view,)))}, pool_histories=seen)
+        seen = follow(seen, tuple(map(core_pool, now.pools)), (view,), later)
         assert transitions(now, seen) == expected
 
 

@@ -1,11 +1,11 @@
-"""From cached objects to worlds: what is read again, what is remembered, what is forgotten."""
+"""From cached objects to states: what is read again, what is remembered, what is forgotten."""
 
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from operator_worlds import NOW, condition, manifest, policy_manifest
+from operator_states import NOW, condition, manifest, policy_manifest
 
 from evalfleet.controller.cache import Cache
 from evalfleet.controller.memory import Memory
@@ -14,7 +14,7 @@ from evalfleet.controller.observe import Observer
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.job.counts import count_preemptions
-from evalfleet.reconcile.job.world import World
+from evalfleet.reconcile.job.state import JobState
 
 POLICY = Key("ScalingPolicy", "ns", "default")
 
@@ -61,8 +61,8 @@ def test_observing_writes_nothing() -> None:
     seen = observer(stored("a"), ended(stored("over")), worker, pod)
     before, kept = deepcopy(seen.memory), list(seen.cache.of_kind("EvaluationJob"))
     for name in ("a", "over"):
-        seen.job_world(Key("EvaluationJob", "ns", name), NOW)
-    seen.policy_worlds(POLICY, NOW)
+        seen.job_state(Key("EvaluationJob", "ns", name), NOW)
+    seen.job_states(POLICY, NOW)
     seen.paid_pods("ns", {"uid-a"}, None, set())
     assert replace(seen.memory, lost_nodes=before.lost_nodes) == before
     assert list(seen.cache.of_kind("EvaluationJob")) == kept
@@ -71,13 +71,13 @@ def test_observing_writes_nothing() -> None:
 def test_an_edit_is_read_and_the_same_generation_is_parsed_once() -> None:
     seen = observer(stored("a", maxWorkers=1))
     key = Key("EvaluationJob", "ns", "a")
-    first = seen.job_world(key, NOW)
-    again = seen.job_world(key, NOW)
+    first = seen.job_state(key, NOW)
+    again = seen.job_state(key, NOW)
     assert first is not None
     assert again is not None
     assert first.job is again.job
     seen.cache.put("EvaluationJob", stored("a", generation=2, version=2, maxWorkers=3))
-    edited = seen.job_world(key, NOW)
+    edited = seen.job_state(key, NOW)
     assert edited is not None
     assert edited.job is not None
     assert edited.job.spec.max_workers == 3
@@ -85,12 +85,12 @@ def test_an_edit_is_read_and_the_same_generation_is_parsed_once() -> None:
 
 def test_an_object_of_the_same_name_that_was_created_anew_is_parsed_anew() -> None:
     seen = observer(stored("a", maxWorkers=1))
-    seen.job_world(Key("EvaluationJob", "ns", "a"), NOW)
+    seen.job_state(Key("EvaluationJob", "ns", "a"), NOW)
     seen.cache.remove("EvaluationJob", stored("a"))
     reborn = stored("a", version=5, maxWorkers=7)
     reborn["metadata"]["uid"] = "uid-other"
     seen.cache.put("EvaluationJob", reborn)
-    found = seen.job_world(Key("EvaluationJob", "ns", "a"), NOW)
+    found = seen.job_state(Key("EvaluationJob", "ns", "a"), NOW)
     assert found is not None
     assert found.job is not None
     assert found.job.spec.max_workers == 7
@@ -98,7 +98,7 @@ def test_an_object_of_the_same_name_that_was_created_anew_is_parsed_anew() -> No
 
 def test_the_worlds_of_a_policy_are_its_own_jobs_without_those_that_ended_and_left_nothing() -> None:
     seen = observer(stored("mine"), stored("other", policyName="other"), ended(stored("over")))
-    assert set(seen.policy_worlds(POLICY, NOW)) == {"uid-mine"}
+    assert set(seen.job_states(POLICY, NOW)) == {"uid-mine"}
     assert seen.runs("ns") == {"uid-mine", "uid-other", "uid-over"}
 
 
@@ -106,16 +106,16 @@ def test_an_ended_job_whose_worker_still_exists_stays_in_the_picture() -> None:
     labels = {"app.kubernetes.io/managed-by": "evalfleet", "evalfleet.io/role": "work", "evalfleet.io/run": "uid-over"}
     metadata = {"name": "over-w0-1-x", "namespace": "ns", "uid": "pod", "labels": labels, "resourceVersion": "3"}
     seen = observer(ended(stored("over")), {"kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}})
-    assert set(seen.policy_worlds(POLICY, NOW)) == {"uid-over"}
+    assert set(seen.job_states(POLICY, NOW)) == {"uid-over"}
 
 
 def test_a_policy_that_cannot_be_read_is_said_and_not_replaced_by_the_defaults() -> None:
     broken = policy_manifest(strategy="Magic")
     broken["metadata"] |= {"uid": "p", "generation": 1, "resourceVersion": "2"}
-    world = observer(stored("a"), broken).job_world(Key("EvaluationJob", "ns", "a"), NOW)
-    assert world is not None
-    assert world.policy is None
-    assert "strategy" in world.policy_problem
+    state = observer(stored("a"), broken).job_state(Key("EvaluationJob", "ns", "a"), NOW)
+    assert state is not None
+    assert state.policy is None
+    assert "strategy" in state.policy_problem
 
 
 def child(kind: str, name: str, owner: str, run: str, slot: str = "0", **status: Any) -> dict[str, Any]:
@@ -127,10 +127,10 @@ def child(kind: str, name: str, owner: str, run: str, slot: str = "0", **status:
     return {"kind": kind, "metadata": metadata, "spec": {"containers": []}, "status": status}
 
 
-def job_world(seen: Observer, name: str = "a") -> World:
-    world = seen.job_world(Key("EvaluationJob", "ns", name), NOW)
-    assert world is not None
-    return world
+def state_of(seen: Observer, name: str = "a") -> JobState:
+    state = seen.job_state(Key("EvaluationJob", "ns", name), NOW)
+    assert state is not None
+    return state
 
 
 def test_jobs_with_our_labels_are_workers_only_of_their_owner_and_only_with_a_name_that_we_give() -> None:
@@ -141,7 +141,7 @@ def test_jobs_with_our_labels_are_workers_only_of_their_owner_and_only_with_a_na
         child("Job", "a-w2-1", "uid-a", "uid-a", slot="first"),
         child("Job", "a-w3-1", "uid-a", "uid-a", slot="9" * 60),
     ]
-    assert [w.child.name for w in job_world(observer(stored("a"), real, *forged)).workers] == ["a-w0-1"]
+    assert [w.child.name for w in state_of(observer(stored("a"), real, *forged)).workers] == ["a-w0-1"]
 
 
 def test_a_pod_taken_away_counts_once_over_restarts_and_one_of_a_stranger_never() -> None:
@@ -151,7 +151,7 @@ def test_a_pod_taken_away_counts_once_over_restarts_and_one_of_a_stranger_never(
 
     def count(seen: Observer, **workers: Any) -> tuple[int, list[str]]:
         seen.cache.put("EvaluationJob", {**stored("a", version=9), "status": {"workers": workers}})
-        return count_preemptions(job_world(seen))
+        return count_preemptions(state_of(seen))
 
     seen = observer(stored("a"), worker, pod, stranger)
     total, counted = count(seen)
@@ -162,15 +162,15 @@ def test_a_pod_taken_away_counts_once_over_restarts_and_one_of_a_stranger_never(
     restarted = observer(worker, pod)
     count(restarted, preemptions=1, preempted=counted)
     restarted.cache.remove("Pod", pod)
-    assert count_preemptions(job_world(restarted)) == (1, [])
+    assert count_preemptions(state_of(restarted)) == (1, [])
 
 
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-01-01T00:00:00+99:99", ""])
 def test_a_moment_of_the_status_that_cannot_be_is_the_creation(moment: str) -> None:
     conditions = [{**condition("Suspended"), "lastTransitionTime": moment}, condition("Planned")]
     status = {"conditions": conditions, "startTime": moment, "completionTime": moment, "plan": {"units": 3}}
-    world = job_world(observer({**stored("a"), "status": status}))
+    state = state_of(observer({**stored("a"), "status": status}))
     created = "2026-01-01T00:00:00Z"
-    assert [c["lastTransitionTime"] for c in world.status["conditions"]] == [created, created]
-    assert (world.status["startTime"] or created, world.status["completionTime"] or created) == (created, created)
-    assert world.status["plan"] == {"units": 3}
+    assert [c["lastTransitionTime"] for c in state.status["conditions"]] == [created, created]
+    assert (state.status["startTime"] or created, state.status["completionTime"] or created) == (created, created)
+    assert state.status["plan"] == {"units": 3}

@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from operator_worlds import manifest
+from operator_states import manifest
 
 from evalfleet.controller.controller import Controller
 from evalfleet.controller.metrics import Telemetry

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from operator_worlds import manifest
+from operator_states import manifest
 from small_api_server import SmallServer, error, small_server
 
 from evalfleet.controller.controller import Controller

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from operator_worlds import manifest
+from operator_states import manifest
 from small_api_server import error, small_server
 
 from evalfleet.controller.controller import Controller

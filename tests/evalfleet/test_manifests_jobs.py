@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from operator_worlds import policy, world
+from operator_states import job_state, policy
 
 from evalfleet.manifests.jobs import finish_job, plan_job, worker_job
 from evalfleet.manifests.names import Identity
@@ -14,7 +14,7 @@ OWNER = Identity("team", "job", "uid-1")
 
 
 def bodies(spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    shape = pod_shape(world({"policy": policy()}, **(spec or {})))
+    shape = pod_shape(job_state({"policy": policy()}, **(spec or {})))
     pool = policy().spec.pools[0]
     return [plan_job(OWNER, shape), worker_job(OWNER, shape, pool, 3, 2), finish_job(OWNER, shape, 1)]
 
@@ -77,7 +77,7 @@ def test_the_users_environment_never_overrides_ours() -> None:
 
 
 def test_claims_are_mounted_and_the_worker_finds_their_folders() -> None:
-    observed = world(data={"uri": "pvc://datasets/sts"}, store={"uri": "pvc://runs/here"})
+    observed = job_state(data={"uri": "pvc://datasets/sts"}, store={"uri": "pvc://runs/here"})
     shape = pod_shape(observed)
     assert shape.claims == ("datasets", "runs")
     pod = plan_job(OWNER, shape)["spec"]["template"]["spec"]

@@ -1,4 +1,4 @@
-"""What follows for one EvaluationJob, step by step, as tables of worlds."""
+"""What follows for one EvaluationJob, step by step, as tables of states."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_worlds import NOW, PLAN_REPORT, child, condition, planned, policy, progress, reported, worker, world
+from operator_states import NOW, PLAN_REPORT, child, condition, job_state, planned, policy, progress, reported, worker
 
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.mergepatch import merge_patched
@@ -16,7 +16,7 @@ from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.decision import Create, Decision, Delete
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.decide import decide
-from evalfleet.reconcile.job.world import Eta, FleetVerdict, Money, World
+from evalfleet.reconcile.job.state import Admission, Eta, JobState, Money
 
 FINISH_REPORT: dict[str, Any] = {
     "runId": "uid-1",
@@ -47,27 +47,27 @@ def deleted(step: Decision) -> list[str]:
     return [a.name for a in step.actions if isinstance(a, Delete)]
 
 
-REFUSALS: dict[str, tuple[World, str, bool]] = {
-    "an unparsable object": (world({"job": None, "problem": "spec.seed: no"}), "InvalidSpec", True),
-    "a missing policy": (world({"policy_missing": True}, policyName="x"), "PolicyNotFound", False),
-    "no store": (world(store=None), "StoreMissing", False),
-    "a model on one machine": (world(model={"uri": "file:///m"}), "InvalidModelRef", True),
-    "a store on one machine": (world(store={"uri": "file:///s"}), "InvalidUri", True),
+REFUSALS: dict[str, tuple[JobState, str, bool]] = {
+    "an unparsable object": (job_state({"job": None, "problem": "spec.seed: no"}), "InvalidSpec", True),
+    "a missing policy": (job_state({"policy_missing": True}, policyName="x"), "PolicyNotFound", False),
+    "no store": (job_state(store=None), "StoreMissing", False),
+    "a model on one machine": (job_state(model={"uri": "file:///m"}), "InvalidModelRef", True),
+    "a store on one machine": (job_state(store={"uri": "file:///s"}), "InvalidUri", True),
     "remote code with one key": (
-        world(model={"uri": "hf://a/b", "trustRemoteCode": True}),
+        job_state(model={"uri": "hf://a/b", "trustRemoteCode": True}),
         "RemoteCodeForbidden",
         False,
     ),
-    "unsafe code with one key": (world(confirmRunUnsafeCode=True), "UnsafeCodeForbidden", False),
-    "a queue of Kueue, not honoured yet": (world({"policy": policy(queueName="team")}), "NotSupported", False),
-    "a policy that cannot be read": (world({"policy_problem": "pools: Field required"}), "PolicyInvalid", False),
+    "unsafe code with one key": (job_state(confirmRunUnsafeCode=True), "UnsafeCodeForbidden", False),
+    "a queue of Kueue, not honoured yet": (job_state({"policy": policy(queueName="team")}), "NotSupported", False),
+    "a policy that cannot be read": (job_state({"policy_problem": "pools: Field required"}), "PolicyInvalid", False),
     "a foreign image": (
-        world({"policy": policy(security={"allowedImages": ["ours/"]})}, worker={"image": "theirs/x"}),
+        job_state({"policy": policy(security={"allowedImages": ["ours/"]})}, worker={"image": "theirs/x"}),
         "ImageForbidden",
         False,
     ),
     "a foreign model": (
-        world({"policy": policy(security={"allowedModelUriPrefixes": ["s3://ours/"]})}),
+        job_state({"policy": policy(security={"allowedModelUriPrefixes": ["s3://ours/"]})}),
         "ModelForbidden",
         False,
     ),
@@ -86,33 +86,35 @@ def test_a_refusal_is_final_only_when_nothing_outside_the_object_can_mend_it(nam
 
 
 def test_host_nodes_of_one_machine_permit_file_uris() -> None:
-    place = world({"site": Settings(allow_file_uris=True).site}, model={"uri": "file:///m"}, store={"uri": "file:///s"})
+    place = job_state(
+        {"site": Settings(allow_file_uris=True).site}, model={"uri": "file:///m"}, store={"uri": "file:///s"}
+    )
     assert says(decide(place), "Accepted")[0] == "True"
 
 
 def test_a_new_job_gets_its_spec_and_a_plan_pod() -> None:
-    step = decide(world())
+    step = decide(job_state())
     assert created(step) == ["ConfigMap/job-run", "Job/job-plan"]
     assert says(step, "Planned") == ("False", "Planning")
     assert says(step, "Ready") == ("False", "Planning")
 
 
 def test_waiting_for_a_node_is_waiting_and_never_failure() -> None:
-    step = decide(world({"plan": child(Phase.WAITING, reason="WaitingForNode", message="no node fits yet")}))
+    step = decide(job_state({"plan": child(Phase.WAITING, reason="WaitingForNode", message="no node fits yet")}))
     assert says(step, "Planned") == ("Unknown", "WaitingForNode")
     assert says(step, "Reconciling") == ("True", "WaitingForNode")
     assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
 
 
 def test_a_plan_report_is_adopted() -> None:
-    step = decide(world({"plan": reported(PLAN_REPORT)}))
+    step = decide(job_state({"plan": reported(PLAN_REPORT)}))
     assert says(step, "Planned") == ("True", "Planned")
     assert step.status["plan"]["units"] == 10
     assert step.requeue_seconds == 0.0
 
 
 def test_a_lost_plan_report_is_asked_for_again() -> None:
-    step = decide(world({"plan": child(Phase.SUCCEEDED, termination=None)}))
+    step = decide(job_state({"plan": child(Phase.SUCCEEDED, termination=None)}))
     assert says(step, "Planned") == ("False", "PlanReportLost")
     assert deleted(step) == ["child"]
 
@@ -127,29 +129,29 @@ def test_a_lost_plan_report_is_asked_for_again() -> None:
 )
 def test_a_failed_plan_fails_the_job_in_the_pods_own_words(termination: str | None, reason: str) -> None:
     failed = child(Phase.FAILED, reason="PodFailurePolicy", message="exit code 64", termination=termination)
-    step = decide(world({"plan": failed}))
+    step = decide(job_state({"plan": failed}))
     assert says(step, "Failed") == ("True", reason)
     assert says(step, "Succeeded") == ("False", reason)
 
 
 def test_a_job_that_failed_for_good_is_not_told_of_another_attempt() -> None:
     words = {"reason": "OutOfMemory", "message": f"killed for lack of memory{ANOTHER}"}
-    step = decide(world({"plan": child(Phase.WAITING, **words)}))
+    step = decide(job_state({"plan": child(Phase.WAITING, **words)}))
     assert stated(step, "Failed").message == stated(step, "Planned").message == "killed for lack of memory"
     spent = worker(phase=Phase.WAITING, failures=7, **words)
-    assert ANOTHER not in stated(decide(world(planned(workers=(spent,)))), "Failed").message
+    assert ANOTHER not in stated(decide(job_state(planned(workers=(spent,)))), "Failed").message
 
 
 def test_a_job_that_is_all_cached_goes_straight_to_its_finish() -> None:
     status = {"conditions": [condition("Planned")], "plan": {"units": 0}}
-    step = decide(world({"status": status}))
+    step = decide(job_state({"status": status}))
     assert says(step, "Admitted") == ("True", "AllCached")
     assert created(step) == ["Job/job-finish-1"]
 
 
 def test_the_fleets_refusal_is_repeated_in_its_words() -> None:
-    verdict = FleetVerdict(False, 0, "WaitingForQuota", "all pools are used")
-    step = decide(world(planned(fleet=verdict)))
+    admission = Admission(False, 0, "WaitingForQuota", "all pools are used")
+    step = decide(job_state(planned(admission=admission)))
     assert says(step, "Admitted") == ("False", "WaitingForQuota")
     assert stated(step, "Ready").message == "all pools are used"
 
@@ -157,9 +159,9 @@ def test_the_fleets_refusal_is_repeated_in_its_words() -> None:
 def test_progress_never_goes_back_nor_beyond_the_plan() -> None:
     status = {**planned()["status"], "progress": {"unitsDone": 6}}
     for told, shown in ((3, 6), (8, 8)):
-        step = decide(world(planned(status=status, workers=(worker(progress=progress(told)),))))
+        step = decide(job_state(planned(status=status, workers=(worker(progress=progress(told)),))))
         assert step.status["progress"]["unitsDone"] == shown
-    step = decide(world(planned(workers=(worker(progress=progress(99)),))))
+    step = decide(job_state(planned(workers=(worker(progress=progress(99)),))))
     assert created(step) == ["Job/job-finish-1"]
 
 
@@ -167,19 +169,19 @@ def test_a_deadline_at_risk_is_said_before_it_has_passed() -> None:
     deadline = {"deadlineTime": (NOW + timedelta(seconds=60)).isoformat()}
     for late, said in ((0, ("True", "OnTime")), (1, ("False", "DeadlineAtRisk"))):
         end = NOW + timedelta(seconds=60 + late)
-        step = decide(world(planned(workers=(worker(),), eta=Eta(NOW, end, end, 0.5)), sla=deadline))
+        step = decide(job_state(planned(workers=(worker(),), eta=Eta(NOW, end, end, 0.5)), sla=deadline))
         assert says(step, "OnTime") == said
 
 
 def test_a_deadline_that_has_passed_is_missed_even_where_the_end_cannot_be_foreseen() -> None:
     passed = {"deadlineTime": (NOW - timedelta(seconds=1)).isoformat()}
-    assert says(decide(world(planned(), sla=passed)), "OnTime") == ("False", "DeadlineMissed")
+    assert says(decide(job_state(planned(), sla=passed)), "OnTime") == ("False", "DeadlineMissed")
 
 
 def test_time_in_suspension_moves_the_deadline() -> None:
     conditions = [{**condition("Suspended"), "lastTransitionTime": (NOW - timedelta(seconds=30)).isoformat()}]
     status = {**planned()["status"], "conditions": [condition("Planned"), *conditions], "time": {"suspendedSeconds": 5}}
-    place = world(planned(status=status), sla={"completionSeconds": 100})
+    place = job_state(planned(status=status), sla={"completionSeconds": 100})
     assert deadline_of(place) == place.created + timedelta(seconds=100 + 5 + 30)
     assert decide(place).status["time"]["suspendedSeconds"] == 35
 
@@ -187,31 +189,31 @@ def test_time_in_suspension_moves_the_deadline() -> None:
 def test_cost_is_shown_with_what_the_rest_will_cost() -> None:
     money = Money(Decimal("1.5"), Decimal("4.5"), Decimal(2), "EUR")
     eta = Eta(NOW, NOW + timedelta(minutes=30), NOW, None)
-    status = decide(world(planned(workers=(worker(),), money=money, eta=eta))).status
+    status = decide(job_state(planned(workers=(worker(),), money=money, eta=eta))).status
     shown = {"spent": "1.5000", "onDemandEquivalent": "4.5000", "currency": "EUR", "projected": "2.5000"}
     assert status["cost"] == shown
     scored = worker(progress=progress(10))
-    assert decide(world(planned(workers=(scored,), money=money))).status["cost"]["projected"] == "1.5000"
+    assert decide(job_state(planned(workers=(scored,), money=money))).status["cost"]["projected"] == "1.5000"
 
 
 def test_a_refusal_that_a_person_must_mend_is_stalled_and_one_that_waits_is_not() -> None:
     for reason, stalled in (("DeadlineInfeasible", True), ("WaitingForAdmission", False)):
-        step = decide(world(planned(fleet=FleetVerdict(False, 0, reason, "words"))))
+        step = decide(job_state(planned(admission=Admission(False, 0, reason, "words"))))
         assert says(step, "Admitted") == ("False", reason)
         assert any(c.type == "Stalled" for c in step.conditions) is stalled
 
 
 def test_a_promise_without_guarantee_is_remembered_in_the_condition() -> None:
-    verdict = FleetVerdict(True, 1, "Running", "1 spot worker", best_effort=True)
-    assert says(decide(world(planned(fleet=verdict))), "Admitted") == ("True", "BestEffort")
+    admission = Admission(True, 1, "Running", "1 spot worker", best_effort=True)
+    assert says(decide(job_state(planned(admission=admission))), "Admitted") == ("True", "BestEffort")
 
 
 def test_a_fatal_worker_fails_the_job_and_a_retryable_one_does_not_before_the_limit() -> None:
     fatal = worker(phase=Phase.FAILED, reason="PodFailurePolicy", message="exit code 64")
-    assert says(decide(world(planned(workers=(fatal,)))), "Failed") == ("True", "PodFailurePolicy")
+    assert says(decide(job_state(planned(workers=(fatal,)))), "Failed") == ("True", "PodFailurePolicy")
     for failures, ended in ((2, False), (3, True)):
         crash = worker(phase=Phase.FAILED, reason="BackoffLimitExceeded", message="exit code 1", failures=failures)
-        step = decide(world(planned(workers=(crash,)), backoffLimit=2))
+        step = decide(job_state(planned(workers=(crash,)), backoffLimit=2))
         assert any(c.type == "Failed" for c in step.conditions) == ended
 
 
@@ -219,7 +221,7 @@ def test_failures_of_workers_that_are_gone_count_once_whatever_pass_is_lost() ->
     def seen(before: dict[str, Any], **failures: int) -> tuple[dict[str, Any], int]:
         crashed = tuple(worker(slot, uid=uid, failures=n) for slot, (uid, n) in enumerate(failures.items()))
         status = {**planned()["status"], "workers": before}
-        after = decide(world(planned(status=status, workers=crashed), backoffLimit=9)).status["workers"]
+        after = decide(job_state(planned(status=status, workers=crashed), backoffLimit=9)).status["workers"]
         return after, after["failures"]
 
     status, total = seen({}, a=2)
@@ -236,19 +238,19 @@ def test_failures_of_workers_that_are_gone_count_once_whatever_pass_is_lost() ->
 
 
 def test_a_worker_that_found_nothing_left_leads_to_the_finish() -> None:
-    step = decide(world(planned(workers=(worker(phase=Phase.SUCCEEDED),))))
+    step = decide(job_state(planned(workers=(worker(phase=Phase.SUCCEEDED),))))
     assert created(step) == ["Job/job-finish-1"]
 
 
 def test_what_was_scored_while_the_operator_was_away_is_finished_without_the_fleet() -> None:
-    """After a restart the Fleet has no verdict, and never will have: nothing is left to decide about."""
-    away = planned(fleet=None, workers=(worker(phase=Phase.SUCCEEDED),))
-    assert created(decide(world(away))) == ["Job/job-finish-1"]
+    """After a restart the Fleet has no admission, and never will have: nothing is left to decide about."""
+    away = planned(admission=None, workers=(worker(phase=Phase.SUCCEEDED),))
+    assert created(decide(job_state(away))) == ["Job/job-finish-1"]
 
 
-def finishing(report: dict[str, Any] | None) -> World:
+def finishing(report: dict[str, Any] | None) -> JobState:
     finish = child(Phase.SUCCEEDED, name="job-finish-1", termination=json.dumps(report) if report else None)
-    return world(planned(workers=(worker(phase=Phase.SUCCEEDED),), finish=finish, finish_attempt=1))
+    return job_state(planned(workers=(worker(phase=Phase.SUCCEEDED),), finish=finish, finish_attempt=1))
 
 
 def test_a_complete_report_succeeds_with_results_and_intervals() -> None:
@@ -307,7 +309,7 @@ def test_a_metric_that_is_undefined_is_published_as_such() -> None:
 
 
 def test_reports_that_make_no_sense_are_not_asked_for_again_and_again() -> None:
-    for step in (decide(world({"plan": reported({"requests": "many"})})), decide(finishing("{}"))):
+    for step in (decide(job_state({"plan": reported({"requests": "many"})})), decide(finishing("{}"))):
         assert says(step, "Failed") == ("True", "ReportUnreadable")
         assert deleted(step) == []
 
@@ -317,7 +319,7 @@ def test_a_lost_finish_report_is_asked_for_again() -> None:
 
 
 def test_a_suspended_job_says_so_and_is_not_terminal() -> None:
-    step = decide(world(planned(), suspend=True))
+    step = decide(job_state(planned(), suspend=True))
     assert says(step, "Suspended") == ("True", "Suspended")
     assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
 
@@ -328,12 +330,12 @@ ESTIMATED = {
     "progress": {"unitsDone": 3, "estimatedCompletionTime": "x", "estimatedLow": "y", "estimatedHigh": "z"},
 }
 FATAL = worker(phase=Phase.FAILED, reason="PodFailurePolicy", message="exit code 64")
-NO_LONGER_WORKED_ON: dict[str, World] = {
-    "killed at its active deadline": world(planned(status=ESTIMATED), activeDeadlineSeconds=60),
-    "refused after an edit": world({"status": ESTIMATED, "job": None, "problem": "spec.seed: no"}),
-    "given up": world(planned(status=ESTIMATED, workers=(FATAL,))),
-    "suspended": world(planned(status=ESTIMATED), suspend=True),
-    "held back": world(planned(status=ESTIMATED, fleet=FleetVerdict(False, 0, "BudgetExhausted", "no money"))),
+NO_LONGER_WORKED_ON: dict[str, JobState] = {
+    "killed at its active deadline": job_state(planned(status=ESTIMATED), activeDeadlineSeconds=60),
+    "refused after an edit": job_state({"status": ESTIMATED, "job": None, "problem": "spec.seed: no"}),
+    "given up": job_state(planned(status=ESTIMATED, workers=(FATAL,))),
+    "suspended": job_state(planned(status=ESTIMATED), suspend=True),
+    "held back": job_state(planned(status=ESTIMATED, admission=Admission(False, 0, "BudgetExhausted", "no money"))),
     "finished": replace(finishing(FINISH_REPORT), status=ESTIMATED),
 }
 
@@ -347,20 +349,20 @@ def test_a_job_that_nobody_works_on_shows_no_estimate_of_its_end(name: str) -> N
 
 
 def test_a_job_that_ends_before_it_made_progress_shows_none() -> None:
-    assert "progress" not in decide(world({"job": None, "problem": "spec.seed: no"})).status
+    assert "progress" not in decide(job_state({"job": None, "problem": "spec.seed: no"})).status
 
 
 def test_a_suspension_is_not_longer_than_the_job_whatever_the_status_says() -> None:
-    place = world({"status": {"time": {"suspendedSeconds": 9_007_199_254_740_991}}}, sla={"completionSeconds": 100})
+    place = job_state({"status": {"time": {"suspendedSeconds": 9_007_199_254_740_991}}}, sla={"completionSeconds": 100})
     assert deadline_of(place) == place.created + timedelta(seconds=100 + 60)
 
 
 def test_the_active_deadline_counts_from_the_start() -> None:
     status = {**planned()["status"], "startTime": (NOW - timedelta(seconds=60)).isoformat()}
-    early = decide(world(planned(status=status), activeDeadlineSeconds=61))
+    early = decide(job_state(planned(status=status), activeDeadlineSeconds=61))
     assert early.requeue_seconds is not None
     assert early.requeue_seconds <= 1.0
-    late = decide(world(planned(status=status), activeDeadlineSeconds=60))
+    late = decide(job_state(planned(status=status), activeDeadlineSeconds=60))
     assert says(late, "Failed") == ("True", "DeadlineExceeded")
 
 
@@ -368,16 +370,18 @@ def test_the_active_deadline_counts_from_the_start() -> None:
 def test_after_its_ttl_a_finished_job_is_deleted(age: int, gone: bool) -> None:
     done = (NOW - timedelta(seconds=age)).isoformat()
     status = {"conditions": [condition("Succeeded")], "completionTime": done}
-    step = decide(world({"status": status}, ttlSecondsAfterFinished=60))
+    step = decide(job_state({"status": status}, ttlSecondsAfterFinished=60))
     assert ("job" in deleted(step)) == gone
     assert not step.conditions
 
 
 def test_a_terminal_job_keeps_its_words_and_loses_its_children() -> None:
     status = {"conditions": [condition("Succeeded", "False")]}
-    step = decide(world({"status": status, "workers": (worker(),), "plan": child(Phase.SUCCEEDED, name="job-plan")}))
+    step = decide(
+        job_state({"status": status, "workers": (worker(),), "plan": child(Phase.SUCCEEDED, name="job-plan")})
+    )
     assert (step.conditions, sorted(deleted(step))) == ((), ["job-plan", "job-w0-1"])
 
 
 def test_a_job_that_is_being_deleted_is_left_alone() -> None:
-    assert decide(replace(world(), deleting=True)) == Decision()
+    assert decide(replace(job_state(), deleting=True)) == Decision()

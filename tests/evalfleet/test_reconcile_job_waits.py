@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from operator_worlds import NOW, planned, world
+from operator_states import NOW, job_state, planned
 
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.job.decide import decide
@@ -24,7 +24,7 @@ def pod(created: int, bound: int | None) -> dict[str, Any]:
 def seen(status: dict[str, Any], pods: list[dict[str, Any]], after: int) -> dict[str, Any]:
     """The status after a pass that sees these pods some seconds after NOW."""
     now = NOW + timedelta(seconds=after)
-    made = world({**planned(), "status": status, "now": now, "bindings": bindings_of(pods)})
+    made = job_state({**planned(), "status": status, "now": now, "bindings": bindings_of(pods)})
     return merge_patched(status, decide(made).status)
 
 

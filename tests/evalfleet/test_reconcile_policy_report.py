@@ -5,18 +5,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_worlds import NOW, condition, planned, policy, pool, worker, world
+from operator_states import NOW, condition, job_state, planned, policy, pool, worker
 
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import merge
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import stamp
-from evalfleet.reconcile.job.world import World as JobWorld
 from evalfleet.reconcile.policy.decide import decide
+from evalfleet.reconcile.policy.pool_history import PoolHistories
 from evalfleet.reconcile.policy.report import with_refusals
-from evalfleet.reconcile.policy.seen import PoolsSeen
-from evalfleet.reconcile.policy.world import World
+from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
 from evalfleet_scaling.spot.history import Life, PoolHistory
@@ -24,10 +24,10 @@ from evalfleet_scaling.spot.history import Life, PoolHistory
 Object = dict[str, Any]
 
 
-def status(*jobs: JobWorld, by: ScalingPolicy | None = None, before: Object | None = None, **fields: Any) -> Object:
+def status(*jobs: JobState, by: ScalingPolicy | None = None, before: Object | None = None, **fields: Any) -> Object:
     """The status of a policy after a pass."""
     named = {f"uid-{n}": job for n, job in enumerate(jobs, 1)}
-    state = World(NOW, by or policy(), named, generation=7, status=before or {}, **fields)
+    state = PolicyState(NOW, by or policy(), named, generation=7, status=before or {}, **fields)
     decision = decide(state, decide_fleet)
     conditions = merge(state.status.get("conditions") or [], decision.conditions, 7, stamp(NOW))
     return merge_patched(state.status, {**decision.status, "conditions": conditions})
@@ -59,15 +59,15 @@ def test_a_policy_without_jobs_is_ready_and_shows_its_pools() -> None:
 
 def test_jobs_are_counted_by_how_far_they_are_and_ended_ones_not_at_all() -> None:
     admitted = {"conditions": [condition("Planned"), condition("Admitted")], "plan": {"units": 10, "gpuSeconds": 100}}
-    over = world({"status": {"conditions": [condition("Succeeded")]}})
-    running = world(planned(status=admitted, workers=(worker(0), worker(1, Phase.WAITING))))
-    found = status(world(), running, over)
+    over = job_state({"status": {"conditions": [condition("Succeeded")]}})
+    running = job_state(planned(status=admitted, workers=(worker(0), worker(1, Phase.WAITING))))
+    found = status(job_state(), running, over)
     assert found["jobs"] == {"queued": 1, "admitted": 1, "running": 1}
 
 
 def test_workers_are_counted_by_pool_and_kind() -> None:
     steady = worker(2, Phase.WAITING, "steady", capacity_type="OnDemand")
-    found = status(world(planned(workers=(worker(0), worker(1, Phase.WAITING), steady))))
+    found = status(job_state(planned(workers=(worker(0), worker(1, Phase.WAITING), steady))))
     assert found["workers"] == {"desired": 3, "ready": 1, "spot": 2, "onDemand": 1}
     assert named("spot", found) == {"name": "spot", "workers": 2, "ready": 1, "interruptions": 0}
     assert named("steady", found) == {"name": "steady", "workers": 1, "ready": 0, "interruptions": 0}
@@ -77,7 +77,7 @@ def test_a_pool_shows_what_was_seen_of_it() -> None:
     lives = (Life(60.0, preempted=True), Life(60.0, preempted=False))
     until = NOW.timestamp() + 60
     history = PoolHistory("spot", startups_seconds=(12.4,), lives=lives, cool_down_until_seconds=until)
-    found = status(by=policy(pool("spot", expectedStartupSeconds=5)), seen=PoolsSeen({"spot": history}))
+    found = status(by=policy(pool("spot", expectedStartupSeconds=5)), pool_histories=PoolHistories({"spot": history}))
     assert named("spot", found) == {
         "name": "spot",
         "workers": 0,
@@ -117,27 +117,27 @@ def test_money_is_that_of_the_running_hour_day_and_month_of_utc() -> None:
     ids=lambda value: "",
 )
 def test_a_limit_that_holds_workers_back_is_named(limits: Object, words: str) -> None:
-    found = status(world(planned(), maxWorkers=4), by=policy(limits=limits))
+    found = status(job_state(planned(), maxWorkers=4), by=policy(limits=limits))
     assert condition_of(found, "ScalingLimited") == ("True", "LimitReached")
     (limited,) = [entry["message"] for entry in found["conditions"] if entry["type"] == "ScalingLimited"]
     assert words in limited
 
 
 def test_jobs_that_are_not_admitted_are_counted_in_words() -> None:
-    found = status(world(planned(), sla={"completionSeconds": 70}))
+    found = status(job_state(planned(), sla={"completionSeconds": 70}))
     assert condition_of(found, "ScalingLimited") == ("True", "JobsWait")
 
 
 def test_the_last_decision_stays_until_another_one_changes_something() -> None:
-    first = status(world(planned(), maxWorkers=1))
+    first = status(job_state(planned(), maxWorkers=1))
     assert first["lastDecision"]["reason"] == "Scaled"
     assert first["lastDecision"]["message"].startswith("1 worker to start, 0 to stop")
-    later = status(world(planned(workers=(worker(0),)), maxWorkers=1), before=first)
+    later = status(job_state(planned(workers=(worker(0),)), maxWorkers=1), before=first)
     assert later["lastDecision"] == first["lastDecision"]
 
 
 def test_a_policy_for_which_nothing_is_decided_says_why_and_keeps_what_it_showed() -> None:
-    before = status(world(planned(workers=(worker(0),)), maxWorkers=1))
+    before = status(job_state(planned(workers=(worker(0),)), maxWorkers=1))
     found = status(before=before, ledger_problem="ConfigMap x: version 9")
     assert condition_of(found, "Stalled") == ("True", "LedgerUnreadable")
     assert condition_of(found, "Ready") == ("False", "LedgerUnreadable")
@@ -149,21 +149,21 @@ def test_a_policy_for_which_nothing_is_decided_says_why_and_keeps_what_it_showed
 
 
 def test_what_nobody_was_told_yet_is_that_nothing_is_decided() -> None:
-    told = world(planned())
-    untold = replace(told, fleet=None)
-    state = World(NOW, policy(), {"uid-1": told, "uid-2": untold}, policy_problem="strategy: Magic")
+    told = job_state(planned())
+    untold = replace(told, admission=None)
+    state = PolicyState(NOW, policy(), {"uid-1": told, "uid-2": untold}, policy_problem="strategy: Magic")
     decision = decide(state, decide_fleet)
     assert (decision.actions, decision.outcome) == ((), None)
-    assert {uid: (v.admitted, v.reason) for uid, v in decision.verdicts.items()} == {"uid-2": (False, "InvalidSpec")}
+    assert {uid: (v.admitted, v.reason) for uid, v in decision.admissions.items()} == {"uid-2": (False, "InvalidSpec")}
 
 
 def test_a_job_whose_first_worker_is_refused_says_the_words_of_the_api_server_and_others_do_not() -> None:
-    jobs = {"uid-1": world(planned()), "uid-2": world(planned(workers=(worker(0),)), maxWorkers=2)}
-    state = World(NOW, policy(), jobs)
+    jobs = {"uid-1": job_state(planned()), "uid-2": job_state(planned(workers=(worker(0),)), maxWorkers=2)}
+    state = PolicyState(NOW, policy(), jobs)
     decision = decide(state, decide_fleet)
     words = ("ObjectRefused", "the API server refuses an object of this job: no")
     told = with_refusals(state, decision, {"uid-1": words, "uid-2": words, "a deleted worker": words})
-    assert (told.verdicts["uid-1"].admitted, told.verdicts["uid-1"].reason) == (False, "ObjectRefused")
-    assert told.verdicts["uid-2"] == decision.verdicts["uid-2"]
+    assert (told.admissions["uid-1"].admitted, told.admissions["uid-1"].reason) == (False, "ObjectRefused")
+    assert told.admissions["uid-2"] == decision.admissions["uid-2"]
     assert "JobsWait" in [condition.reason for condition in told.conditions]
     assert with_refusals(state, decision, {}) == decision

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from operator_worlds import NOW, policy, pool
+from operator_states import NOW, policy, pool
 
 from evalfleet import limits
 from evalfleet.controller.cache import Cache

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evalfleet.reconcile.children import Phase, child_of
-from evalfleet.reconcile.job.plan import failure_words
+from evalfleet.reconcile.job.plan import failure_reason
 from evalfleet.reconcile.redact import redacted
 
 LEAKS = {
@@ -40,7 +40,7 @@ def test_a_credential_is_hidden_wherever_a_pod_says_it(words: str, secret: str) 
     assert "the last attempt failed" in child.message
     assert secret not in child.message
     for termination in (words, json.dumps({"reason": "ModelUnreadable", "message": words})):
-        assert secret not in failure_words(termination, "Failed", "m")[1]
+        assert secret not in failure_reason(termination, "Failed", "m")[1]
 
 
 @pytest.mark.parametrize("words", PLAIN)

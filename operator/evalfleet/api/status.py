@@ -200,7 +200,7 @@ class EvaluationJobStatus(WireModel):
     cost: CostStatus | None = None
     """cost so far and projected."""
     time: TimeStatus | None = None
-    """time ledger."""
+    """where the time of the run went."""
     samples: SamplesStatus | None = None
     """samples planned and scored."""
     results: Annotated[list[ResultStatus], Field(max_length=64)] | None = None

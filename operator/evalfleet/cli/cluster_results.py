@@ -6,7 +6,7 @@ from typing import Any
 from evalfleet.cli.connection import Place, read
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail, print_data
-from evalfleet.cli.words import condition
+from evalfleet.cli.text import condition
 from evalfleet.local.run.report import print_report
 from evalfleet_worker.protocol import FinishReport, Result, SampleCounts, TimeLedger
 

@@ -1,4 +1,4 @@
-"""Reading a cluster for the commands that look at it: one connection, errors in words."""
+"""Reading a cluster for the commands that look at it: one connection, errors explained."""
 
 import asyncio
 import os
@@ -84,7 +84,7 @@ def read(place: Place, what: str, question: Callable[[Reader], Awaitable[T]]) ->
     except KubeconfigError as error:
         fail(f"the kubeconfig cannot be used: {error}", Exit.CANNOT_SUCCEED)
     except KubeError as error:
-        fail(f"{what}: {_in_words(error.status, str(error))}", Exit.CANNOT_SUCCEED)
+        fail(f"{what}: {_explained(error.status, str(error))}", Exit.CANNOT_SUCCEED)
     except (ClientError, OSError, TimeoutError) as error:
         fail(f"the cluster does not answer: {error}", Exit.CANNOT_SUCCEED)
 
@@ -105,7 +105,7 @@ async def _ask(place: Place, question: Callable[[Reader], Awaitable[T]]) -> T:
         await kube.close()
 
 
-def _in_words(status: int, message: str) -> str:
+def _explained(status: int, message: str) -> str:
     if status == 404 and any(text in message for text in ("page not found", "could not find the requested resource")):
         return (
             "the cluster does not know evalfleet's API; install it: `evalfleet crds | kubectl apply --server-side -f -`"

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalfleet.cli.result_table import RESULT_COLUMNS, status_cells
 from evalfleet.cli.table import DETAIL, USEFUL, Column, printable, table, wrapped
-from evalfleet.cli.words import NOTHING, Object, age, clock, duration, money, relative, saved_percent, state
+from evalfleet.cli.text import NOTHING, Object, age, clock, duration, money, relative, saved_percent, state
 
 Lines = list[str]
 INDENT = "  "

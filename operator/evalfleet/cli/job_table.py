@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from evalfleet.cli.table import DETAIL, USEFUL, Column, table
-from evalfleet.cli.words import NOTHING, Object, age, condition, money, parse_time, relative, state
+from evalfleet.cli.text import NOTHING, Object, age, condition, money, parse_time, relative, state
 
 COLUMNS = (
     Column("NAME"),

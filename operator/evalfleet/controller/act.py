@@ -107,7 +107,7 @@ def is_refusal(error: KubeError) -> bool:
     return isinstance(error, NameTakenError) or error.status in REFUSED
 
 
-def refusal_words(error: KubeError) -> tuple[str, str]:
+def refusal_reason(error: KubeError) -> tuple[str, str]:
     """Reason and message of a refused child; a full quota is waited for, and so is the end of a predecessor."""
     if isinstance(error, NameTakenError) and error.taken.passes:
         return "WaitingForCleanup", error.taken.message

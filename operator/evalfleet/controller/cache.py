@@ -12,18 +12,18 @@ Index = Callable[[Object], str]
 """What the objects of a kind are also found by."""
 Arrived = Callable[[str, Object], None]
 """Called with the kind and the object."""
-WORD_LENGTH = 40
+SHARED_LENGTH = 40
 
 
 class Cache:
-    """What the API server holds, as far as it has told; never written to by anything but its answers.
+    """What the API server holds, as far as it has said; never written to by anything but its answers.
 
     Watch events, answers to own writes and full listings arrive in any order: versions decide, and a deletion is
     remembered until a listing that began after it has come.
 
     Args:
         indices: by kind, what its objects are also found by.
-        arrived: told every version that is kept, where it comes from left aside.
+        arrived: called with every version that is kept, wherever it comes from.
     """
 
     def __init__(self, indices: Mapping[str, Index] | None = None, arrived: Arrived = lambda *_: None) -> None:
@@ -134,15 +134,15 @@ class Cache:
 
 
 def _slim(body: Object) -> Object:
-    """Without the record of who wrote which field (half of an object, and nobody here reads it); words are shared."""
+    """Without the record of who wrote which field (half of an object, and nobody here reads it); strings are shared."""
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
     return _shared({**body, "metadata": metadata})  # type: ignore[no-any-return]
 
 
 def _shared(value: Any) -> Any:
-    """The same JSON value; field names and short words exist once, however many objects use them."""
+    """The same JSON value; field names and short strings exist once, however many objects use them."""
     if isinstance(value, str):
-        return sys.intern(value) if len(value) <= WORD_LENGTH else value
+        return sys.intern(value) if len(value) <= SHARED_LENGTH else value
     if isinstance(value, dict):
         return {sys.intern(name): _shared(member) for name, member in value.items()}
     return [_shared(member) for member in value] if isinstance(value, list) else value

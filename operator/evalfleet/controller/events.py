@@ -1,4 +1,4 @@
-"""Kubernetes Events: one per change of a condition; the same words again, with whatever numbers, are counted."""
+"""Kubernetes Events: one per change of a condition; the same message again, with whatever numbers, is counted."""
 
 import hashlib
 import logging
@@ -16,7 +16,7 @@ from evalfleet.kube.client import CONFLICT, NOT_FOUND, KubeError
 log = logging.getLogger(__name__)
 
 NUMBERS = re.compile(r"[0-9]+")
-"""Left aside when words are compared: what comes and goes with other times and counts is one series, not a flood."""
+"""Left aside when messages are compared: what comes and goes with other times and counts is one series, not a flood."""
 
 
 class EventApi(Protocol):
@@ -86,8 +86,8 @@ class EventRecorder:
         while len(self._counts) > limits.EVENTS_COUNTED:
             self._counts.popitem(last=False)
 
-    def _event(self, about: dict[str, Any], name: str, words: tuple[str, str, str], now: str) -> dict[str, Any]:
-        kind, reason, message = words
+    def _event(self, about: dict[str, Any], name: str, what: tuple[str, str, str], now: str) -> dict[str, Any]:
+        kind, reason, message = what
         metadata = about["metadata"]
         return {
             "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""Liveness and readiness of an operator process, in words: why not, or nothing when all is well. Pure.
+"""Liveness and readiness of an operator process: why not, or nothing when all is well. Pure.
 
 Alive: no reconciliation has run for longer than any call may take; a restart helps. An API server that is away is no
 reason to die: nothing here would be better after a restart. Ready: a leader has listed everything and watches it; a

@@ -20,10 +20,10 @@ async def serve(
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def health(_: web.Request) -> web.Response:
-        return _verdict(why_not_alive())
+        return _admission(why_not_alive())
 
     async def readiness(_: web.Request) -> web.Response:
-        return _verdict(why_not_ready())
+        return _admission(why_not_ready())
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", health), web.get("/readyz", readiness)])
@@ -34,5 +34,5 @@ async def serve(
     return runner
 
 
-def _verdict(problem: str) -> web.Response:
+def _admission(problem: str) -> web.Response:
     return web.Response(text=problem or "ok", status=503 if problem else 200)

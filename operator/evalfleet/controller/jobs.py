@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 from evalfleet import limits
-from evalfleet.controller.act import is_refusal, refusal_words
+from evalfleet.controller.act import is_refusal, refusal_reason
 from evalfleet.controller.objects import uid_of
 from evalfleet.controller.parts import Parts
 from evalfleet.kube.client import KubeError
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.decision import Decision
 from evalfleet.reconcile.job.decide import decide
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import held
-from evalfleet.reconcile.job.world import World
 
 
 class JobReconciler:
@@ -20,26 +20,26 @@ class JobReconciler:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def observe(self, key: Key) -> World | None:
+    async def observe(self, key: Key) -> JobState | None:
         """The EvaluationJob and what belongs to it."""
-        return self._parts.observer.job_world(key, self._parts.kube.clock.now())
+        return self._parts.observer.job_state(key, self._parts.kube.clock.now())
 
-    def decide(self, world: World) -> Decision:
+    def decide(self, state: JobState) -> Decision:
         """The steps in their order."""
-        return decide(world)
+        return decide(state)
 
-    async def apply(self, key: Key, world: World, decision: Decision) -> None:
+    async def apply(self, key: Key, state: JobState, decision: Decision) -> None:
         """Children first, then the status that says what was done; a refusal is said before it is tried again."""
-        if world.counted_preemptions:
-            self._parts.memory.run(world.identity.uid).count(world.counted_preemptions)
+        if state.counted_preemptions:
+            self._parts.memory.run(state.identity.uid).count(state.counted_preemptions)
         try:
             await self._parts.actor.apply(decision.actions)
         except KubeError as error:
             if is_refusal(error):
-                refused = (*decision.conditions, *held(*refusal_words(error)))
-                await self._write(key, world, replace(decision, conditions=refused))
+                refused = (*decision.conditions, *held(*refusal_reason(error)))
+                await self._write(key, state, replace(decision, conditions=refused))
             raise
-        await self._write(key, world, decision)
+        await self._write(key, state, decision)
         self._forget_history(key)
         if decision.requeue_seconds is not None:
             self._parts.queue.add_after(key, decision.requeue_seconds)
@@ -48,13 +48,13 @@ class JobReconciler:
         """It is gone."""
         self._parts.statuses.forget(key)
 
-    async def _write(self, key: Key, world: World, decision: Decision) -> None:
-        written = await self._parts.statuses.write_job(key, world, decision)
+    async def _write(self, key: Key, state: JobState, decision: Decision) -> None:
+        written = await self._parts.statuses.write_job(key, state, decision)
         if written.held_back:
             self._parts.queue.add_after(key, limits.PROGRESS_WRITE_SECONDS)
         if written.body is not None and written.is_news:  # its echo is no news: what it changes is seen here
             self._parts.router.enqueue_for("EvaluationJob", written.body)
-        await self._parts.statuses.tell(written)
+        await self._parts.statuses.announce(written)
 
     def _forget_history(self, key: Key) -> None:
         """One that has ended and left nothing is looked at a few times more; thousands of them are kept."""

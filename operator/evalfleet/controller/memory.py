@@ -8,8 +8,8 @@ from evalfleet.controller.nodes import LostNodes, without_machine
 from evalfleet.controller.objects import is_worker, owner_of, run_of, uid_of
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.children import is_disrupted
-from evalfleet.reconcile.job.world import Eta, FleetVerdict, Money
-from evalfleet.reconcile.policy.seen import PoolsSeen
+from evalfleet.reconcile.job.state import Admission, Eta, Money
+from evalfleet.reconcile.policy.pool_history import PoolHistories
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress
 
@@ -19,14 +19,14 @@ class RunMemory:
     """One EvaluationJob that has not ended, or whose children are not gone yet.
 
     Attributes:
-        verdict: the Fleet's words about it.
+        admission: what the Fleet decided about it, and why.
         eta: when it will be done.
         generations: highest generation of a worker created, by slot.
         worker_jobs: uids of worker Jobs that came, also of those that are gone.
         preempted: worker pods taken away, each with the uid of its Job.
     """
 
-    verdict: FleetVerdict | None = None
+    admission: Admission | None = None
     eta: Eta | None = None
     generations: dict[int, int] = field(default_factory=dict)
     worker_jobs: set[str] = field(default_factory=set)
@@ -42,7 +42,7 @@ class PolicyMemory:
     """What the last decision of a policy passed on, and what its pools showed."""
 
     decision: FleetMemory = field(default_factory=FleetMemory)
-    seen: PoolsSeen = field(default_factory=PoolsSeen)
+    pool_histories: PoolHistories = field(default_factory=PoolHistories)
 
 
 @dataclass

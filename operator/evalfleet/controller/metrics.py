@@ -63,14 +63,14 @@ class Telemetry:
         for pool in changes.preempted:
             self.preemptions.labels(*place, pool).inc()
 
-    def _counter(self, name: str, words: str, *labels: str) -> Counter:
-        return Counter(f"evalfleet_{name}", words, labels, registry=self.registry)
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"evalfleet_{name}", documentation, labels, registry=self.registry)
 
-    def _gauge(self, name: str, words: str, *labels: str) -> Gauge:
-        return Gauge(f"evalfleet_{name}", words, labels, registry=self.registry)
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(f"evalfleet_{name}", documentation, labels, registry=self.registry)
 
-    def _histogram(self, name: str, words: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"evalfleet_{name}", words, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"evalfleet_{name}", documentation, labels, buckets=buckets, registry=self.registry)
 
 
 class PolicyMetrics(Collector):
@@ -112,8 +112,8 @@ def _of_pools(pools: list[tuple[tuple[str, str, str], PoolFigures]]) -> Iterable
     yield _family("gpu_memory_used_bytes", "Memory in use on the workers' GPUs, summed.", POOL, memory)
 
 
-def _family(name: str, words: str, labels: Iterable[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"evalfleet_{name}", words, labels=tuple(labels))
+def _family(name: str, documentation: str, labels: Iterable[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"evalfleet_{name}", documentation, labels=tuple(labels))
     for label_values, value in values.items():
         family.add_metric(label_values, value)
     return family

@@ -1,4 +1,4 @@
-"""From cached objects and memory to the worlds that reconciliation looks at: reading alone, nothing is decided."""
+"""From cached objects and memory to the states that reconciliation looks at: reading alone, nothing is decided."""
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,8 +30,8 @@ from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_CAPACITY_TYPE, LAB
 from evalfleet.reconcile.children import MISSING, Child, child_of
 from evalfleet.reconcile.conditions import status_of
 from evalfleet.reconcile.job.recollection import recollected
+from evalfleet.reconcile.job.state import JobState, Site, WorkerView
 from evalfleet.reconcile.job.waits import bindings_of
-from evalfleet.reconcile.job.world import Site, WorkerView, World
 from evalfleet.reconcile.policy.pools import node_pools, on_demand_price
 from evalfleet.reconcile.policy.settle import PaidPod, paid_pod
 
@@ -43,7 +43,7 @@ NOTHING_KNOWN = RunMemory()
 
 @dataclass
 class Observer:
-    """Builds worlds from one cache and one memory, and writes to neither."""
+    """Builds states from one cache and one memory, and writes to neither."""
 
     cache: Cache
     memory: Memory
@@ -51,15 +51,15 @@ class Observer:
     jobs: Specs[EvaluationJob] = field(default_factory=lambda: Specs(parsed_job))
     policies: Specs[ScalingPolicy] = field(default_factory=lambda: Specs(parsed_policy))
 
-    def job_world(self, key: Key, now: datetime) -> World | None:
-        """The world of one EvaluationJob, None when it is gone."""
+    def job_state(self, key: Key, now: datetime) -> JobState | None:
+        """The state of one EvaluationJob, None when it is gone."""
         body = self.cache.get(key)
-        return None if body is None else self._world(body, now)
+        return None if body is None else self._state(body, now)
 
-    def policy_worlds(self, policy: Key, now: datetime) -> dict[str, World]:
-        """The worlds of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
+    def job_states(self, policy: Key, now: datetime) -> dict[str, JobState]:
+        """The states of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
         return {
-            uid_of(body): self._world(body, now)
+            uid_of(body): self._state(body, now)
             for body in self.cache.of_kind("EvaluationJob", policy.namespace)
             if policy_key(body) == policy and not self.is_history(body)
         }
@@ -75,7 +75,7 @@ class Observer:
         All of them, up to what one ConfigMap has room for; beyond that the longest ended go, whose status tells it.
         """
         bodies, most = list(self.cache.of_kind("EvaluationJob", namespace)), limits.LEDGER_RUNS
-        settled = [b for b in bodies if _told_cost(b) and self.is_history(b)] if len(bodies) > most else []
+        settled = [b for b in bodies if _shows_cost(b) and self.is_history(b)] if len(bodies) > most else []
         settled.sort(key=lambda body: str(body["status"].get("completionTime") or ""))
         left_out = {uid_of(body) for body in settled[: len(bodies) - most]}
         return frozenset(uid_of(body) for body in bodies) - left_out
@@ -110,7 +110,7 @@ class Observer:
     def _known(self, uid: str) -> RunMemory:
         return self.memory.runs.get(uid, NOTHING_KNOWN)
 
-    def _world(self, body: Object, now: datetime) -> World:
+    def _state(self, body: Object, now: datetime) -> JobState:
         key, uid = key_of("EvaluationJob", body), uid_of(body)
         known = self._known(uid)
         job, problem = self.jobs.of(body)
@@ -124,7 +124,7 @@ class Observer:
         created = datetime.fromisoformat(str(body["metadata"]["creationTimestamp"]))
         status = recollected(body.get("status") or {}, created, now)
         preempted, counted = _preempted(known, own_pods, status)
-        return World(
+        return JobState(
             now=now,
             job=job,
             problem=problem,
@@ -140,7 +140,7 @@ class Observer:
             finish=finish,
             finish_attempt=attempt,
             workers=tuple(self._worker(item, pods) for item in children if is_worker(item)),
-            fleet=known.verdict,
+            admission=known.admission,
             site=self.site,
             money=self.memory.money.get(uid),
             eta=known.eta,
@@ -179,7 +179,7 @@ def _preempted(known: RunMemory, pods: Iterable[Object], status: Object) -> tupl
     return frozenset(ours - counted), counted
 
 
-def _told_cost(body: Object) -> bool:
+def _shows_cost(body: Object) -> bool:
     return "spent" in ((body.get("status") or {}).get("cost") or {})
 
 

@@ -35,10 +35,10 @@ def session() -> aiohttp.ClientSession:
 
 async def pull(session: aiohttp.ClientSession, pods: Iterable[tuple[str, str]]) -> dict[str, Progress]:
     """Progress by pod uid for the (uid, address) pairs that answer within a second."""
-    gate = asyncio.Semaphore(limits.PROGRESS_AT_ONCE)
+    turn = asyncio.Semaphore(limits.PROGRESS_AT_ONCE)
 
     async def one(uid: str, address: str) -> tuple[str, Progress | None]:
-        async with gate:
+        async with turn:
             return uid, await _ask(session, address)
 
     answers = await asyncio.gather(*(one(uid, address) for uid, address in pods))

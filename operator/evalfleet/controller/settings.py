@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evalfleet.reconcile.job.world import Site
+from evalfleet.reconcile.job.state import Site
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator process is told at its start.
+    """What an operator process is started with.
 
     Attributes:
         namespace: where it runs; holds its Lease and spend ledgers.
@@ -54,5 +54,5 @@ class Settings:
 
     @property
     def site(self) -> Site:
-        """What reconciliation is told of them."""
+        """What reconciliation knows of them."""
         return Site(self.worker_image, self.host_cache, self.allow_file_uris)

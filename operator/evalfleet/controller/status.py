@@ -1,4 +1,4 @@
-"""Statuses to the API server: at most one write a pass, at the version that was read, and words where it is refused."""
+"""Statuses to the API server: at most one write a pass, at the version that was read; a refusal is said in another."""
 
 import logging
 import time
@@ -17,16 +17,16 @@ from evalfleet.kube.resources import Key, key_of, object_path
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.decision import Decision, Observed
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import held, stamp
-from evalfleet.reconcile.job.world import World
-from evalfleet.reconcile.policy.world import World as PolicyWorld
+from evalfleet.reconcile.policy.state import PolicyState
 
 log = logging.getLogger(__name__)
 
 UNREADABLE = frozenset({400, 413, 422})
 """Answers that mean: this status as it is can never be written."""
 SUMMARIES = ("Ready", "Reconciling", "Stalled")
-"""Conditions that repeat the words of the others."""
+"""Conditions that repeat the others."""
 Object = Mapping[str, Any]
 
 
@@ -37,7 +37,7 @@ class Written:
     Attributes:
         body: the object after the write, None when nothing was written.
         is_news: whether others than readers of its progress have to look at it.
-        changed: conditions with another status or reason than before, to be told.
+        changed: conditions with another status or reason than before, to be announced.
         held_back: whether progress waits for the next write.
     """
 
@@ -48,7 +48,7 @@ class Written:
 
 
 class StatusWriter:
-    """Writes statuses, and tells changed conditions to events, log and metrics in the same words."""
+    """Writes statuses, and announces changed conditions by event, log and metric with the same reason and message."""
 
     def __init__(self, kube: Kube, cache: Cache, telemetry: Telemetry, events: EventRecorder) -> None:
         self._kube = kube
@@ -61,7 +61,7 @@ class StatusWriter:
         """The object is gone."""
         self._written.pop(key, None)
 
-    async def write_job(self, key: Key, world: World, decision: Decision) -> Written:
+    async def write_job(self, key: Key, state: JobState, decision: Decision) -> Written:
         """Write what a pass states about an EvaluationJob.
 
         Raises:
@@ -70,19 +70,19 @@ class StatusWriter:
         if not decision.conditions and not decision.status:
             return Written()
         try:
-            written = await self._write(key, world, world.identity.uid, decision)
+            written = await self._write(key, state, state.identity.uid, decision)
         except KubeError as error:
             if error.status in UNREADABLE:
-                await self._say_refused(key, world, error)
+                await self._say_refused(key, state, error)
             raise
         if written.body is not None:
-            self._measure_wait(key, world.status, written.body)
+            self._measure_wait(key, state.status, written.body)
         return written
 
-    async def write_policy(self, key: Key, world: PolicyWorld, decision: Decision) -> None:
+    async def write_policy(self, key: Key, state: PolicyState, decision: Decision) -> None:
         """Write the status of a ScalingPolicy, if there is one."""
-        if world.uid:
-            await self._write(key, world, world.uid, decision)
+        if state.uid:
+            await self._write(key, state, state.uid, decision)
 
     async def _write(self, key: Key, read: Observed, uid: str, decision: Decision) -> Written:
         """Merge-patch the status with what is stated, if that is worth a write."""
@@ -114,14 +114,14 @@ class StatusWriter:
         self._cache.put(key.kind, patched)
         return patched
 
-    async def _say_refused(self, key: Key, world: World, error: KubeError) -> None:
+    async def _say_refused(self, key: Key, state: JobState, error: KubeError) -> None:
         """The status that says why there is no status."""
         log.warning("its status is refused: %s", error, extra={"object": key})
         stated = held("StatusRefused", f"the API server refuses what is to be said about this job: {error}")
-        before = world.status.get("conditions") or []
-        conditions = cond.merge(before, stated, world.generation, stamp(world.now))
+        before = state.status.get("conditions") or []
+        conditions = cond.merge(before, stated, state.generation, stamp(state.now))
         if conditions != before:
-            await self._patch(key, world, world.identity.uid, {"conditions": conditions})
+            await self._patch(key, state, state.identity.uid, {"conditions": conditions})
 
     def _measure_wait(self, key: Key, before: Mapping[str, Any], written: Object) -> None:
         """The wait for the first admission, once."""
@@ -139,15 +139,15 @@ class StatusWriter:
         waited = time.monotonic() - self._written.get(key, float("-inf")) >= limits.PROGRESS_WRITE_SECONDS
         return percent[0] != percent[1] or waited
 
-    async def tell(self, written: Written) -> None:
-        """Tell the changed conditions of a written status to log, metrics and events."""
+    async def announce(self, written: Written) -> None:
+        """Announce the changed conditions of a written status in log, metrics and events."""
         if written.body is None:
             return
         key = key_of("EvaluationJob", written.body)
         for condition in written.changed:
-            words = (condition.type, condition.status, condition.reason)
-            log.info("%s is %s, %s: %s", *words, condition.message, extra={"object": key})
-            self._telemetry.condition_changes.labels(*words).inc()
+            what = (condition.type, condition.status, condition.reason)
+            log.info("%s is %s, %s: %s", *what, condition.message, extra={"object": key})
+            self._telemetry.condition_changes.labels(*what).inc()
             bad = condition.type == "Failed" or (condition.type == "OnTime" and condition.status == "False")
             kind = "Warning" if bad else "Normal"
             await self._events.post(written.body, kind, condition.reason, condition.message)

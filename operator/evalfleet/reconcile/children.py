@@ -1,4 +1,4 @@
-"""The state of a one-pod Job in words: from the Job and its pods as the API server shows them. Pure."""
+"""The state of a one-pod Job: from the Job and its pods as the API server shows them. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -59,7 +59,7 @@ START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
 FINISHED_JOB = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
 GAVE_UP = frozenset({int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)})
 HOPELESS = frozenset({"InvalidImage", "OutOfMemory"})
-"""Reasons that another attempt with the same manifest does not mend; they are words enough without the log."""
+"""Reasons that another attempt with the same manifest does not mend; they say enough without the log."""
 ANOTHER = "; another attempt follows"
 NO_WORKER = "No module named evalfleet_worker"
 
@@ -107,7 +107,7 @@ def is_ready(pod: Object | None) -> bool:
 def _phase(job: Object, pod: Object | None) -> tuple[Phase, str, str]:
     finished = _finished_by(job)
     if finished is not None and pod is not None and not _is_over(pod):
-        # Jobs and pods are watched apart: the Job's end may be seen before the last words of its pod.
+        # Jobs and pods are watched apart: the Job's end may be seen before the end of its pod.
         return Phase.RUNNING, "Ending", "its pod is ending"
     if finished is not None and finished["type"] in ("Complete", "SuccessCriteriaMet"):
         return Phase.SUCCEEDED, "", ""
@@ -137,7 +137,7 @@ def _between_attempts(pod: Object) -> tuple[Phase, str, str]:
     if is_disrupted(pod):
         return Phase.WAITING, "WaitingForPod", "its pod was taken away: another one follows"
     if ended is not None and ended.get("exitCode") in GAVE_UP:
-        said = _last_words(ended)
+        said = _last_report(ended)
         left = (str(said.reason), said.message) if said else ("WaitingForPod", "its pod was told to stop")
         return Phase.WAITING, left[0], left[1] + ANOTHER
     reason, message = _pod_failure(pod, ended)
@@ -147,7 +147,7 @@ def _between_attempts(pod: Object) -> tuple[Phase, str, str]:
 
 
 def _failure(finished: Object, pod: Object | None) -> tuple[str, str]:
-    """Why a Job has failed: what its last pod shows, else the Job's own words."""
+    """Why a Job has failed: what its last pod shows, else the Job's own reason."""
     ended = None if pod is None else _terminated(pod)
     reason, message = ("", "") if pod is None else _pod_failure(pod, ended)
     if reason:
@@ -157,11 +157,11 @@ def _failure(finished: Object, pod: Object | None) -> tuple[str, str]:
 
 
 def _pod_failure(pod: Object, ended: Object | None) -> tuple[str, str]:
-    """Reason and words for a failed pod; an empty reason when only its own last words can tell."""
+    """Reason and message for a failed pod; an empty reason when only its own report can tell."""
     if ended is None:
         status = pod.get("status") or {}
-        words = status.get("message") or status.get("reason")
-        return "", f"the last attempt failed: {words or 'its pod ended without a word'}"
+        text = status.get("message") or status.get("reason")
+        return "", f"the last attempt failed: {text or 'its pod ended without a word'}"
     container: Object = next(iter(pod["spec"]["containers"]), {})
     if ended.get("reason") == "OOMKilled":
         limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
@@ -173,13 +173,13 @@ def _pod_failure(pod: Object, ended: Object | None) -> tuple[str, str]:
         return "InvalidImage", f"image {container.get('image')} cannot run the worker: {said.strip()[-300:]}; {advice}"
     if NO_WORKER in said:
         return "InvalidImage", f"image {container.get('image')} does not contain evalfleet_worker; {advice}"
-    report = _last_words(ended)
-    words = report.message if report else said.strip()[-300:]
-    tail = f": {words}" if words else ""
+    report = _last_report(ended)
+    text = report.message if report else said.strip()[-300:]
+    tail = f": {text}" if text else ""
     return "", f"the last attempt failed (exit code {ended.get('exitCode')}){tail}"
 
 
-def _last_words(ended: Object) -> ErrorReport | None:
+def _last_report(ended: Object) -> ErrorReport | None:
     """What a worker command said at its end, if it said anything."""
     try:
         return loads(ErrorReport, str(ended.get("message") or ""))
@@ -217,8 +217,8 @@ def _not_scheduled(message: str) -> tuple[str, str]:
     missing = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
     if missing is None:
         return "WaitingForNode", f"no node fits yet: {message}"
-    words = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
-    return "ClaimMissing", words
+    message = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
+    return "ClaimMissing", message
 
 
 def _terminated(pod: Object) -> Object | None:

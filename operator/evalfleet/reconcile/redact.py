@@ -1,4 +1,4 @@
-"""Credentials out of the last words of a pod: who may read a status may not read a Secret. Pure.
+"""Credentials out of the last output of a pod: who may read a status may not read a Secret. Pure.
 
 A pod that ends without a report is quoted from its log, and errors of stores and hubs quote their requests.
 """
@@ -22,8 +22,8 @@ _CREDENTIALS = (
 )
 
 
-def redacted(words: str) -> str:
-    """The same words without what looks like a credential."""
-    for pattern, replacement in _CREDENTIALS if words else ():  # most children have nothing to say
-        words = pattern.sub(replacement, words)
-    return words
+def redacted(text: str) -> str:
+    """The same text without what looks like a credential."""
+    for pattern, replacement in _CREDENTIALS if text else ():  # most children have nothing to say
+        text = pattern.sub(replacement, text)
+    return text

@@ -29,19 +29,19 @@ class Step:
 
 
 def _together(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both statements; members of one object, as the parts of the time ledger, do not displace each other."""
+    """Both statements; members of one object, as the parts of `time`, do not displace each other."""
     both = {key for key in second if isinstance(second[key], Mapping) and isinstance(first.get(key), Mapping)}
     return {**first, **second, **{key: {**first[key], **second[key]} for key in both}}
 
 
-World = TypeVar("World")
+State = TypeVar("State")
 
 
-def run_steps(world: World, steps: Iterable[Callable[[World], Step]]) -> Decision:
+def run_steps(state: State, steps: Iterable[Callable[[State], Step]]) -> Decision:
     """Run steps in their order until one halts; later statements of the same condition or status member win."""
     done: list[Step] = []
     for step in steps:
-        done.append(step(world))
+        done.append(step(state))
         if done[-1].halt:
             break
     delays = [step.requeue_seconds for step in done if step.requeue_seconds is not None]

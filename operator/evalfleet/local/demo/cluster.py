@@ -19,7 +19,7 @@ from evalfleet.api.wire import API_VERSION
 from evalfleet.cli.cluster_results import report_of
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail, print_data
-from evalfleet.cli.words import money, saved_percent
+from evalfleet.cli.text import money, saved_percent
 from evalfleet.local.cluster import LocalCluster, Pool, local_cluster
 from evalfleet.local.demo.workspace import write_workspace
 from evalfleet.local.run.report import print_report
@@ -107,13 +107,13 @@ def _operator(cluster: LocalCluster, folder: Path) -> Iterator[None]:
 
 def _watch(cluster: LocalCluster, say: Any) -> dict[str, Any]:
     """Tell what the status says until the job ends; reclaim the node of a scoring spot worker on the way."""
-    told, reclaimed, deadline = "", False, time.monotonic() + PATIENCE_SECONDS
+    shown, reclaimed, deadline = "", False, time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         status: dict[str, Any] = json.loads(_kubectl(cluster, "get", "evj", JOB, "-o", "json")).get("status") or {}
         conditions = {c["type"]: c for c in status.get("conditions") or []}
         message = str(conditions.get("Ready", {}).get("message", ""))
-        if message and message != told:
-            told = message
+        if message and message != shown:
+            shown = message
             say(message)
         if conditions.get("Succeeded", {}).get("status") in ("True", "False"):
             return status
@@ -123,7 +123,7 @@ def _watch(cluster: LocalCluster, say: Any) -> dict[str, Any]:
             say(f"demonstration: the provider reclaims {node} with {NOTICE_SECONDS:.0f} s notice")
             cluster.reclaim(node, notice_seconds=NOTICE_SECONDS)
         time.sleep(0.5)
-    return fail(f"the demonstration did not end within {PATIENCE_SECONDS:.0f} s: {told}", Exit.CANNOT_SUCCEED)
+    return fail(f"the demonstration did not end within {PATIENCE_SECONDS:.0f} s: {shown}", Exit.CANNOT_SUCCEED)
 
 
 def _spot_node(cluster: LocalCluster) -> str | None:

@@ -121,9 +121,9 @@ def _states(snapshot: Snapshot) -> str:
     counts: dict[str, int] = {}
     for _, state in snapshot.workers:
         counts[state] = counts.get(state, 0) + 1
-    words = ", ".join(f"{count} {_words(state)}" for state, count in counts.items())
-    return f", workers: {words}" if words else ""
+    listed = ", ".join(f"{count} {_label(state)}" for state, count in counts.items())
+    return f", workers: {listed}" if listed else ""
 
 
-def _words(state: str) -> str:
+def _label(state: str) -> str:
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in state).strip()

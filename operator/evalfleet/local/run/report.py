@@ -1,4 +1,4 @@
-"""Printing a finished run: results with intervals, the time ledger and the proof line."""
+"""Printing a finished run: results with intervals, the time spent and the proof line."""
 
 from typing import Any
 
@@ -39,8 +39,8 @@ def ledger_line(time: TimeLedger) -> str:
         ("wasted", time.wasted_seconds),
         ("finish", time.finish_seconds),
     )
-    told = [f"{name} {seconds:.1f} s" for name, seconds in parts if seconds > 0 or name not in ("plan", "finish")]
-    return f"time: {', '.join(told)} (summed over workers)"
+    shown = [f"{name} {seconds:.1f} s" for name, seconds in parts if seconds > 0 or name not in ("plan", "finish")]
+    return f"time: {', '.join(shown)} (summed over workers)"
 
 
 def proof_line(samples: SampleCounts) -> str:

@@ -100,7 +100,7 @@ def fetch(run: LocalRun) -> None:
     """
     process = start(Launch.prepare(run.spec, run.log_folder, run.cache, run.threads), "fetch", "fetch")
     if _wait(process):
-        error = process.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_words(process))
+        error = process.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_output(process))
         raise RunError(error.reason, error.message)
 
 
@@ -181,7 +181,7 @@ class Supervisor:
 
     def _apply(self, worker: Process, reaction: Reaction) -> None:
         if reaction.give_up:
-            error = worker.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_words(worker))
+            error = worker.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_output(worker))
             raise RunError(error.reason, error.message)
         if reaction.release:
             give_back(self.launch, worker.name)
@@ -203,7 +203,7 @@ def _step(launch: Launch, command: str, kind: type[Report]) -> Report:
     try:
         return loads(kind, process.termination_log.read_bytes())
     except (OSError, ValueError) as cause:
-        raise RunError(FailureReason.INTERNAL_ERROR, _last_words(process)) from cause
+        raise RunError(FailureReason.INTERNAL_ERROR, _last_output(process)) from cause
 
 
 def _wait(process: Process) -> int:
@@ -212,6 +212,6 @@ def _wait(process: Process) -> int:
     return code
 
 
-def _last_words(process: Process) -> str:
+def _last_output(process: Process) -> str:
     how = f"{process.name} ended with exit code {process.popen.returncode} and no report"
     return f"{how}; log {process.log}:\n{tail(process.log)}"

@@ -9,8 +9,8 @@ from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
 from evalfleet.api.scalingpolicy import Security
 from evalfleet.reconcile.conditions import false, true
 from evalfleet.reconcile.job.deadline import deadline_of
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import failed, stamp, waiting
-from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.steps import Step
 
 DATA_SCHEMES = ("s3://", "gs://", "az://", "pvc://", "file://")
@@ -27,87 +27,87 @@ class Refusal:
     """Whether nothing outside the object can mend it."""
 
 
-Check = Callable[[World, EvaluationJob], Refusal | None]
+Check = Callable[[JobState, EvaluationJob], Refusal | None]
 
 
-def accept(world: World) -> Step:
+def accept(state: JobState) -> Step:
     """State Accepted; the first refusal wins."""
-    if world.job is None:
-        return _refused(world, Refusal("InvalidSpec", world.problem))
+    if state.job is None:
+        return _refused(state, Refusal("InvalidSpec", state.problem))
     for check in CHECKS:
-        refusal = check(world, world.job)
+        refusal = check(state, state.job)
         if refusal is not None:
-            return _refused(world, refusal)
-    start = world.status.get("startTime") or stamp(world.now)
+            return _refused(state, refusal)
+    start = state.status.get("startTime") or stamp(state.now)
     message = "the object and its references are in order"
     return Step(
         conditions=(true("Accepted", "Accepted", message), *waiting("Accepted", "accepted; planning comes next")),
-        status={"startTime": start, "observedGeneration": world.generation, **_deadline(world)},
+        status={"startTime": start, "observedGeneration": state.generation, **_deadline(state)},
     )
 
 
-def _deadline(world: World) -> dict[str, object]:
+def _deadline(state: JobState) -> dict[str, object]:
     """The deadline however it was declared; an edit that removes it removes it here too. It moves while suspended."""
-    deadline = deadline_of(world)
+    deadline = deadline_of(state)
     if deadline is None:
-        return {"deadlineTime": None} if world.status.get("deadlineTime") else {}
-    if world.job is None or world.job.spec.suspend:
+        return {"deadlineTime": None} if state.status.get("deadlineTime") else {}
+    if state.job is None or state.job.spec.suspend:
         return {}
     return {"deadlineTime": stamp(deadline)}
 
 
-def store_uri(world: World) -> str | None:
+def store_uri(state: JobState) -> str | None:
     """The run store of the job: its own, else the policy's."""
-    if world.job is not None and world.job.spec.store is not None:
-        return world.job.spec.store.uri
-    if world.policy is not None and world.policy.spec.store is not None:
-        return world.policy.spec.store.uri
+    if state.job is not None and state.job.spec.store is not None:
+        return state.job.spec.store.uri
+    if state.policy is not None and state.policy.spec.store is not None:
+        return state.policy.spec.store.uri
     return None
 
 
-def security(world: World) -> Security:
+def security(state: JobState) -> Security:
     """What the policy permits; the safe defaults without one."""
-    return (world.policy.spec.security if world.policy is not None else None) or Security()
+    return (state.policy.spec.security if state.policy is not None else None) or Security()
 
 
-def _refused(world: World, refusal: Refusal) -> Step:
+def _refused(state: JobState, refusal: Refusal) -> Step:
     accepted = false("Accepted", refusal.reason, refusal.message)
     if refusal.final:
-        ended = failed(refusal.reason, refusal.message, world, {"observedGeneration": world.generation})
+        ended = failed(refusal.reason, refusal.message, state, {"observedGeneration": state.generation})
         return Step((accepted, *ended.conditions), ended.status, halt=True)
     return Step(
         conditions=(accepted, *waiting(refusal.reason, refusal.message)),
-        status={"observedGeneration": world.generation},
+        status={"observedGeneration": state.generation},
         halt=True,
         requeue_seconds=limits.REFERENCE_SECONDS,
     )
 
 
-def _policy_exists(world: World, job: EvaluationJob) -> Refusal | None:
-    if not world.policy_missing:
+def _policy_exists(state: JobState, job: EvaluationJob) -> Refusal | None:
+    if not state.policy_missing:
         return None
     message = (
-        f"ScalingPolicy {job.spec.policy_name!r} does not exist in namespace {world.identity.namespace}: create it"
+        f"ScalingPolicy {job.spec.policy_name!r} does not exist in namespace {state.identity.namespace}: create it"
     )
     return Refusal("PolicyNotFound", message, final=False)
 
 
-def _policy_is_readable(world: World, job: EvaluationJob) -> Refusal | None:
-    if not world.policy_problem:
+def _policy_is_readable(state: JobState, job: EvaluationJob) -> Refusal | None:
+    if not state.policy_problem:
         return None
     name = job.spec.policy_name or "default"
-    return Refusal("PolicyInvalid", f"ScalingPolicy {name!r} cannot be read: {world.policy_problem}", final=False)
+    return Refusal("PolicyInvalid", f"ScalingPolicy {name!r} cannot be read: {state.policy_problem}", final=False)
 
 
-def _has_store(world: World, job: EvaluationJob) -> Refusal | None:
-    if store_uri(world) is not None:
+def _has_store(state: JobState, job: EvaluationJob) -> Refusal | None:
+    if store_uri(state) is not None:
         return None
     return Refusal(
         "StoreMissing", "no run store: set spec.store.uri here, or spec.store in the ScalingPolicy", final=False
     )
 
 
-def _readable_data(world: World, job: EvaluationJob) -> Refusal | None:
+def _readable_data(state: JobState, job: EvaluationJob) -> Refusal | None:
     uri = job.spec.data.uri if job.spec.data else None
     if uri is None or uri.startswith(DATA_SCHEMES):
         return None
@@ -115,14 +115,14 @@ def _readable_data(world: World, job: EvaluationJob) -> Refusal | None:
     return Refusal("InvalidUri", message)
 
 
-def _reachable(world: World, job: EvaluationJob) -> Refusal | None:
-    if world.site.allow_file_uris:
+def _reachable(state: JobState, job: EvaluationJob) -> Refusal | None:
+    if state.site.allow_file_uris:
         return None
     places = {
         "spec.model.uri": job.spec.model.uri,
         "spec.model.tokenizerUri": job.spec.model.tokenizer_uri,
         "spec.data.uri": job.spec.data.uri if job.spec.data else None,
-        "store": store_uri(world),
+        "store": store_uri(state),
     }
     for field, uri in places.items():
         if uri is not None and uri.startswith(LOCAL_SCHEMES):
@@ -131,8 +131,8 @@ def _reachable(world: World, job: EvaluationJob) -> Refusal | None:
     return None
 
 
-def _remote_code(world: World, job: EvaluationJob) -> Refusal | None:
-    keys = security(world)
+def _remote_code(state: JobState, job: EvaluationJob) -> Refusal | None:
+    keys = security(state)
     if job.spec.model.trust_remote_code and not keys.allow_remote_code:
         message = "model.trustRemoteCode needs security.allowRemoteCode: true in the ScalingPolicy as well"
         return Refusal("RemoteCodeForbidden", message, final=False)
@@ -142,8 +142,8 @@ def _remote_code(world: World, job: EvaluationJob) -> Refusal | None:
     return None
 
 
-def _allowed_places(world: World, job: EvaluationJob) -> Refusal | None:
-    keys = security(world)
+def _allowed_places(state: JobState, job: EvaluationJob) -> Refusal | None:
+    keys = security(state)
     image = job.spec.worker.image if job.spec.worker else None
     if image is not None and keys.allowed_images and not image.startswith(tuple(keys.allowed_images)):
         return Refusal("ImageForbidden", f"image {image} is not among the policy's allowedImages", final=False)
@@ -154,7 +154,7 @@ def _allowed_places(world: World, job: EvaluationJob) -> Refusal | None:
     return None
 
 
-def _task_configs(world: World, job: EvaluationJob) -> Refusal | None:
+def _task_configs(state: JobState, job: EvaluationJob) -> Refusal | None:
     for evaluation in job.spec.evaluations:
         config = evaluation.lm_eval.task_config if evaluation.lm_eval else None
         if config is not None and len(json.dumps(config, default=str)) > TASK_CONFIG_LIMIT_BYTES:
@@ -162,16 +162,16 @@ def _task_configs(world: World, job: EvaluationJob) -> Refusal | None:
     return None
 
 
-def _supported(world: World, job: EvaluationJob) -> Refusal | None:
+def _supported(state: JobState, job: EvaluationJob) -> Refusal | None:
     """What the API has and this version does not honour yet is refused, never silently ignored."""
-    used = [name for name, is_used in _unsupported(world, job).items() if is_used]
+    used = [name for name, is_used in _unsupported(state, job).items() if is_used]
     if not used:
         return None
     return Refusal("NotSupported", f"not honoured by this version yet: {', '.join(used)}; remove it", final=False)
 
 
-def _unsupported(world: World, job: EvaluationJob) -> dict[str, bool]:
-    policy = world.policy.spec if world.policy is not None else None
+def _unsupported(state: JobState, job: EvaluationJob) -> dict[str, bool]:
+    policy = state.policy.spec if state.policy is not None else None
     return {"queueName of the policy": policy is not None and policy.queue_name is not None}
 
 

@@ -7,12 +7,12 @@ from evalfleet.reconcile.job.cleanup import active_deadline, ended
 from evalfleet.reconcile.job.finish import finish
 from evalfleet.reconcile.job.plan import plan
 from evalfleet.reconcile.job.run import run
-from evalfleet.reconcile.job.world import World
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.steps import run_steps
 
 STEPS = (ended, accept, active_deadline, suspend, plan, admit, run, finish)
 
 
-def decide(world: World) -> Decision:
+def decide(state: JobState) -> Decision:
     """What follows for one EvaluationJob from everything observed; nothing for one that is being deleted."""
-    return Decision() if world.deleting else run_steps(world, STEPS)
+    return Decision() if state.deleting else run_steps(state, STEPS)

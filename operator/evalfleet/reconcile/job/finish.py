@@ -8,10 +8,10 @@ from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false
 from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.cost import cost_status
-from evalfleet.reconcile.job.plan import failure_words, unreadable
-from evalfleet.reconcile.job.pods import pod_shape, waiting_words
+from evalfleet.reconcile.job.plan import failure_reason, unreadable
+from evalfleet.reconcile.job.pods import pod_shape, waiting_message
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import failed, succeeded, waiting
-from evalfleet.reconcile.job.world import World
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
 from evalfleet_worker.protocol import FinishReport, Result, loads
@@ -20,59 +20,59 @@ FINISHING = "all units are committed; metrics and intervals are computed on a CP
 UNDEFINED = "NaN"
 
 
-def finish(world: World) -> Step:
+def finish(state: JobState) -> Step:
     """State Succeeded: create the finish Job, wait for it, or read its report."""
-    match world.finish.phase:
+    match state.finish.phase:
         case Phase.MISSING:
-            body = finish_job(world.identity, pod_shape(world), world.finish_attempt + 1)
+            body = finish_job(state.identity, pod_shape(state), state.finish_attempt + 1)
             return Step(waiting("Finishing", FINISHING), actions=(Create(body),), halt=True)
         case Phase.SUCCEEDED:
-            return _finished(world)
+            return _finished(state)
         case Phase.FAILED:
-            return _failed(world)
-        case Phase.WAITING if world.finish.reason in HOPELESS:  # the next attempt would need as much memory
-            return _failed(world)
+            return _failed(state)
+        case Phase.WAITING if state.finish.reason in HOPELESS:  # the next attempt would need as much memory
+            return _failed(state)
         case Phase.WAITING:
-            message = f"the finish pod is not running yet: {waiting_words(world, world.finish)}"
-            return Step(waiting(world.finish.reason, message), halt=True)
+            message = f"the finish pod is not running yet: {waiting_message(state, state.finish)}"
+            return Step(waiting(state.finish.reason, message), halt=True)
         case _:
             return Step(waiting("Finishing", FINISHING), halt=True)
 
 
-def _failed(world: World) -> Step:
-    child = world.finish
-    return failed(*failure_words(child.termination, child.reason, child.message), world)
+def _failed(state: JobState) -> Step:
+    child = state.finish
+    return failed(*failure_reason(child.termination, child.reason, child.message), state)
 
 
-def _finished(world: World) -> Step:
-    again = Delete("Job", world.identity.namespace, world.finish.name)
+def _finished(state: JobState) -> Step:
+    again = Delete("Job", state.identity.namespace, state.finish.name)
     try:
-        report = loads(FinishReport, world.finish.termination or "")
+        report = loads(FinishReport, state.finish.termination or "")
     except ValueError as error:
-        if world.finish.termination:
-            return failed(*unreadable("finish", error), world)
+        if state.finish.termination:
+            return failed(*unreadable("finish", error), state)
         message = "the finish report was lost with its pod: finishing again repeats it"
         return Step(waiting("Finishing", message), actions=(again,), halt=True)
     if report.outcome == "Incomplete":
-        return _incomplete(world, report.units_left, (again, *_reset(world)))
-    total = world.planned_units
+        return _incomplete(state, report.units_left, (again, *_reset(state)))
+    total = state.planned_units
     reported = report_status(report)
-    time = {**(world.status.get("time") or {}), **reported["time"]}
+    time = {**(state.status.get("time") or {}), **reported["time"]}
     progress = {"percent": 100, "unitsTotal": total, "unitsDone": total}
-    status = {**reported, "time": time, "progress": progress, **cost_status(world)}
+    status = {**reported, "time": time, "progress": progress, **cost_status(state)}
     if report.outcome != "Complete":
         message = redacted("; ".join(report.messages)) or f"{report.samples.failed} samples failed"
-        return failed("SamplesFailed", message, world, status)
-    return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", world, status)
+        return failed("SamplesFailed", message, state, status)
+    return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", state, status)
 
 
-def _incomplete(world: World, left: int, again: tuple[Delete, ...]) -> Step:
+def _incomplete(state: JobState, left: int, again: tuple[Delete, ...]) -> Step:
     """Workers continue, from what the store holds: it knows better than a status that claims more is done, or planned.
 
     A plan smaller than what is left is not the plan of this run: planning again adopts the one in the store.
     """
     message = f"{left} units are still missing: workers continue"
-    total = world.planned_units
+    total = state.planned_units
     if left > total:
         lost = false("Planned", "PlanReportLost", f"{left} units are missing of {total}: the plan is read again")
         forgotten = {"plan": None, "progress": None}
@@ -90,10 +90,10 @@ def _incomplete(world: World, left: int, again: tuple[Delete, ...]) -> Step:
     )
 
 
-def _reset(world: World) -> tuple[Delete, ...]:
+def _reset(state: JobState) -> tuple[Delete, ...]:
     """Workers that said that nothing is left are removed, so that the Fleet starts others."""
-    done = (worker.child.name for worker in world.workers if worker.child.phase is Phase.SUCCEEDED)
-    return tuple(Delete("Job", world.identity.namespace, name) for name in done)
+    done = (worker.child.name for worker in state.workers if worker.child.phase is Phase.SUCCEEDED)
+    return tuple(Delete("Job", state.identity.namespace, name) for name in done)
 
 
 def report_status(report: FinishReport) -> dict[str, Any]:

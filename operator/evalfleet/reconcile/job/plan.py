@@ -4,34 +4,34 @@ from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, true, unknown
 from evalfleet.reconcile.decision import Create, Delete
-from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_words
+from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message
+from evalfleet.reconcile.job.state import JobState, plan_status
 from evalfleet.reconcile.job.terminal import failed, waiting
-from evalfleet.reconcile.job.world import World, plan_status
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
 from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
 
 
-def plan(world: World) -> Step:
+def plan(state: JobState) -> Step:
     """State Planned: create the plan Job, wait for it, or read its report."""
-    if world.is_true("Planned") and "plan" in world.status:
+    if state.is_true("Planned") and "plan" in state.status:
         return Step()
-    match world.plan.phase:
+    match state.plan.phase:
         case Phase.MISSING:
-            return _start(world)
+            return _start(state)
         case Phase.SUCCEEDED:
-            return _planned(world)
+            return _planned(state)
         case Phase.FAILED:
-            return _failed(world)
-        case Phase.WAITING if world.plan.reason in HOPELESS:  # the next attempt would need as much memory
-            return _failed(world)
+            return _failed(state)
+        case Phase.WAITING if state.plan.reason in HOPELESS:  # the next attempt would need as much memory
+            return _failed(state)
         case _:
-            return _wait(world)
+            return _wait(state)
 
 
-def _start(world: World) -> Step:
-    assert world.job is not None
-    objects = (spec_config_map(world.identity, job_spec(world)), plan_job(world.identity, pod_shape(world)))
+def _start(state: JobState) -> Step:
+    assert state.job is not None
+    objects = (spec_config_map(state.identity, job_spec(state)), plan_job(state.identity, pod_shape(state)))
     message = "planning: datasets are read and tokenized on a CPU"
     return Step(
         conditions=(false("Planned", "Planning", message), *waiting("Planning", message)),
@@ -40,17 +40,17 @@ def _start(world: World) -> Step:
     )
 
 
-def _planned(world: World) -> Step:
+def _planned(state: JobState) -> Step:
     """Adopt the report; a lost one (pod removed) is asked for again: planning adopts the existing plan."""
     try:
-        report = loads(PlanReport, world.plan.termination or "")
+        report = loads(PlanReport, state.plan.termination or "")
     except ValueError as error:
-        if world.plan.termination:
-            words = unreadable("plan", error)
-            ended = failed(*words, world)
-            return Step((false("Planned", *words), *ended.conditions), ended.status, halt=True)
+        if state.plan.termination:
+            why = unreadable("plan", error)
+            ended = failed(*why, state)
+            return Step((false("Planned", *why), *ended.conditions), ended.status, halt=True)
         message = "the plan's report was lost with its pod: planning again adopts the existing plan"
-        again = Delete("Job", world.identity.namespace, world.plan.name)
+        again = Delete("Job", state.identity.namespace, state.plan.name)
         return Step(
             (false("Planned", "PlanReportLost", message), *waiting("Planning", message)), actions=(again,), halt=True
         )
@@ -67,28 +67,28 @@ def _planned(world: World) -> Step:
     )
 
 
-def _failed(world: World) -> Step:
-    reason, message = failure_words(world.plan.termination, world.plan.reason, world.plan.message)
-    ended = failed(reason, message, world)
+def _failed(state: JobState) -> Step:
+    reason, message = failure_reason(state.plan.termination, state.plan.reason, state.plan.message)
+    ended = failed(reason, message, state)
     return Step((false("Planned", reason, message), *ended.conditions), ended.status, halt=True)
 
 
-def _wait(world: World) -> Step:
-    child = world.plan
+def _wait(state: JobState) -> Step:
+    child = state.plan
     if child.phase is Phase.WAITING:
-        message = f"the plan pod is not running yet: {waiting_words(world, child)}"
+        message = f"the plan pod is not running yet: {waiting_message(state, child)}"
         return Step((unknown("Planned", child.reason, message), *waiting(child.reason, message)), halt=True)
     message = "planning: datasets are read and tokenized on a CPU"
     return Step((false("Planned", "Planning", message), *waiting("Planning", message)), halt=True)
 
 
 def unreadable(role: str, error: ValueError) -> tuple[str, str]:
-    """Reason and words for a report that is there and makes no sense: the same pod would say the same again."""
+    """Reason and message for a report that is there and makes no sense: the same pod would say the same again."""
     advice = "is the worker image of the operator's own version?"
     return "ReportUnreadable", f"the {role} pod's report cannot be read: {error}; {advice}"
 
 
-def failure_words(termination: str | None, reason: str, message: str) -> tuple[str, str]:
+def failure_reason(termination: str | None, reason: str, message: str) -> tuple[str, str]:
     """What a failed pod said itself, else what Kubernetes says about it."""
     message = message.removesuffix(ANOTHER)
     if reason in HOPELESS:

@@ -5,52 +5,52 @@ from evalfleet.manifests.pod import CACHE_FOLDER, PodShape
 from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet.reconcile.children import Child
 from evalfleet.reconcile.job.accept import security, store_uri
-from evalfleet.reconcile.job.world import World
+from evalfleet.reconcile.job.state import JobState
 from evalfleet_worker.protocol import RunSpec
 
 CLAIM_SCHEME = "pvc://"
 
 
-def job_spec(world: World) -> RunSpec:
+def job_spec(state: JobState) -> RunSpec:
     """The RunSpec of an accepted job; its pods find the folders of pvc:// addresses by themselves."""
-    assert world.job is not None
-    keys = security(world)
+    assert state.job is not None
+    keys = security(state)
     place = RunPlace(
-        namespace=world.identity.namespace,
-        run_id=world.identity.uid,
-        store_uri=store_uri(world) or "",
+        namespace=state.identity.namespace,
+        run_id=state.identity.uid,
+        store_uri=store_uri(state) or "",
         allow_remote_code=keys.allow_remote_code,
         allow_unsafe_code=keys.allow_unsafe_code,
     )
-    return run_spec(world.job, place)
+    return run_spec(state.job, place)
 
 
-def pod_shape(world: World) -> PodShape:
+def pod_shape(state: JobState) -> PodShape:
     """Image, allow-listed pod fields, Secrets and claims of the job's pods."""
-    assert world.job is not None
-    spec = world.job.spec
-    worker = _merged(spec.worker, world.policy.spec.worker if world.policy else None)
-    secrets = (name for _, name in _secret_fields(world))
+    assert state.job is not None
+    spec = state.job.spec
+    worker = _merged(spec.worker, state.policy.spec.worker if state.policy else None)
+    secrets = (name for _, name in _secret_fields(state))
     return PodShape(
-        image=(worker.image if worker else None) or world.site.worker_image,
+        image=(worker.image if worker else None) or state.site.worker_image,
         worker=worker,
         secrets=tuple(dict.fromkeys(name for name in secrets if name)),
-        claims=_claims(world.job, store_uri(world)),
-        cache=world.site.host_cache or CACHE_FOLDER,
+        claims=_claims(state.job, store_uri(state)),
+        cache=state.site.host_cache or CACHE_FOLDER,
     )
 
 
-def waiting_words(world: World, child: Child) -> str:
+def waiting_message(state: JobState, child: Child) -> str:
     """What a child waits for; a missing Secret with the members that name it."""
-    if child.reason != "SecretMissing" or world.job is None:
+    if child.reason != "SecretMissing" or state.job is None:
         return child.message
-    fields = [field for field, name in _secret_fields(world) if name and f" {name} " in child.message]
+    fields = [field for field, name in _secret_fields(state) if name and f" {name} " in child.message]
     return f"{child.message} (named by {' and '.join(fields)})" if fields else child.message
 
 
-def _secret_fields(world: World) -> tuple[tuple[str, str | None], ...]:
-    assert world.job is not None
-    spec, policy = world.job.spec, world.policy
+def _secret_fields(state: JobState) -> tuple[tuple[str, str | None], ...]:
+    assert state.job is not None
+    spec, policy = state.job.spec, state.policy
     own = ("spec.store.secretName", spec.store.secret_name if spec.store else None)
     default = policy.spec.store.secret_name if policy is not None and policy.spec.store else None
     return (

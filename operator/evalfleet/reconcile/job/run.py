@@ -10,88 +10,90 @@ from evalfleet.reconcile.conditions import Condition, false, true
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.counts import count_failures, worker_counts
 from evalfleet.reconcile.job.deadline import deadline_of
-from evalfleet.reconcile.job.plan import failure_words
-from evalfleet.reconcile.job.pods import waiting_words
+from evalfleet.reconcile.job.plan import failure_reason
+from evalfleet.reconcile.job.pods import waiting_message
+from evalfleet.reconcile.job.state import JobState, RunProgress, WorkerView, fold_progress
 from evalfleet.reconcile.job.terminal import ESTIMATES, failed, held, stamp, waiting
 from evalfleet.reconcile.job.waits import provisioning_time
-from evalfleet.reconcile.job.world import RunProgress, WorkerView, World, fold_progress
 from evalfleet.reconcile.steps import Step
 
 FATAL_REASONS = HOPELESS | {"PodFailurePolicy"}
 
 
-def run(world: World) -> Step:
+def run(state: JobState) -> Step:
     """State WorkersReady, ProgressKnown and OnTime until every unit is committed."""
-    if world.is_true("Scored") or all_scored(world):
-        return Step(status=_status(world, fold_progress(world)))
-    dead = _given_up(world)
+    if state.is_true("Scored") or all_scored(state):
+        return Step(status=_status(state, fold_progress(state)))
+    dead = _given_up(state)
     if dead is not None:
         return dead
-    progress = fold_progress(world)
-    status = _status(world, progress)
-    conditions = (*_workers_ready(world), *_progress_known(world), *_on_time(world))
+    progress = fold_progress(state)
+    status = _status(state, progress)
+    conditions = (*_workers_ready(state), *_progress_known(state), *_on_time(state))
     return Step(
-        (*conditions, *_summary(world, status)), status=status, halt=True, requeue_seconds=limits.RUNNING_SECONDS
+        (*conditions, *_summary(state, status)), status=status, halt=True, requeue_seconds=limits.RUNNING_SECONDS
     )
 
 
-def _summary(world: World, status: dict[str, Any]) -> tuple[Condition, ...]:
-    """Ready and Reconciling: the Fleet's words where it wants no worker, else how far the work is."""
-    fleet, percent = world.fleet, status["progress"].get("percent", 0)
-    if fleet is None or fleet.desired or status["workers"]["ready"]:
+def _summary(state: JobState, status: dict[str, Any]) -> tuple[Condition, ...]:
+    """Ready and Reconciling: the Fleet's reason where it wants no worker, else how far the work is."""
+    admission, percent = state.admission, status["progress"].get("percent", 0)
+    if admission is None or admission.desired or status["workers"]["ready"]:
         ready = status["workers"]["ready"]
         return waiting("Scoring", f"scoring: {percent} % done by {ready} worker{'' if ready == 1 else 's'}")
-    return held(fleet.reason, f"{percent} % done; {fleet.message}")
+    return held(admission.reason, f"{percent} % done; {admission.message}")
 
 
-def all_scored(world: World) -> bool:
+def all_scored(state: JobState) -> bool:
     """Whether nothing is left: by count, or because a worker found nothing left to claim."""
-    if world.planned_units == 0:
+    if state.planned_units == 0:
         return True
-    counted = fold_progress(world).units_done >= world.planned_units
-    return counted or any(worker.child.phase is Phase.SUCCEEDED for worker in world.workers)
+    counted = fold_progress(state).units_done >= state.planned_units
+    return counted or any(worker.child.phase is Phase.SUCCEEDED for worker in state.workers)
 
 
-def _given_up(world: World) -> Step | None:
+def _given_up(state: JobState) -> Step | None:
     """Fatal exits and the back-off limit; reclaims never count."""
-    assert world.job is not None
-    fatal = [w for w in world.workers if w.child.phase is Phase.FAILED and w.child.reason in FATAL_REASONS]
-    failures = count_failures(world).total
-    if not fatal and failures <= world.job.spec.backoff_limit:
+    assert state.job is not None
+    fatal = [w for w in state.workers if w.child.phase is Phase.FAILED and w.child.reason in FATAL_REASONS]
+    failures = count_failures(state).total
+    if not fatal and failures <= state.job.spec.backoff_limit:
         return None
-    reason, message = _last_words(fatal or [worker for worker in world.workers if worker.failures])
+    reason, message = _last_failure(fatal or [worker for worker in state.workers if worker.failures])
     if not fatal and reason not in HOPELESS:
-        words = f"{failures} worker failures, spec.backoffLimit is {world.job.spec.backoff_limit}"
-        reason, message = "BackoffLimitExceeded", f"{words}; the last one: {message}"
-    return failed(reason, message, world, _status(world, fold_progress(world)))
+        counted = f"{failures} worker failures, spec.backoffLimit is {state.job.spec.backoff_limit}"
+        reason, message = "BackoffLimitExceeded", f"{counted}; the last one: {message}"
+    return failed(reason, message, state, _status(state, fold_progress(state)))
 
 
-def _last_words(broken: Sequence[WorkerView]) -> tuple[str, str]:
+def _last_failure(broken: Sequence[WorkerView]) -> tuple[str, str]:
     """Why the newest of the broken workers failed."""
     if not broken:
         return "BackoffLimitExceeded", "its worker is gone"
     child = max(broken, key=lambda worker: worker.created).child
-    return failure_words(child.termination, child.reason, child.message)
+    return failure_reason(child.termination, child.reason, child.message)
 
 
-def _workers_ready(world: World) -> tuple[Condition, ...]:
-    waiting_for = Counter(_wait_words(world, worker) for worker in world.workers if worker.child.phase is Phase.WAITING)
-    counts = worker_counts(world)
+def _workers_ready(state: JobState) -> tuple[Condition, ...]:
+    waiting_for = Counter(
+        _wait_reason(state, worker) for worker in state.workers if worker.child.phase is Phase.WAITING
+    )
+    counts = worker_counts(state)
     if counts["ready"]:
         return (true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running"),)
     if not waiting_for:
-        words = (world.fleet.reason, world.fleet.message) if world.fleet else ("NoWorkers", "no worker yet")
-        return (false("WorkersReady", *words),)
+        why = (state.admission.reason, state.admission.message) if state.admission else ("NoWorkers", "no worker yet")
+        return (false("WorkersReady", *why),)
     (reason, message), _ = waiting_for.most_common(1)[0]
     return (false("WorkersReady", reason, message),)
 
 
-def _wait_words(world: World, worker: WorkerView) -> tuple[str, str]:
-    return worker.child.reason, f"{worker.child.name}: {waiting_words(world, worker.child)}"
+def _wait_reason(state: JobState, worker: WorkerView) -> tuple[str, str]:
+    return worker.child.reason, f"{worker.child.name}: {waiting_message(state, worker.child)}"
 
 
-def _progress_known(world: World) -> tuple[Condition, ...]:
-    running = [worker for worker in world.workers if worker.child.phase is Phase.RUNNING]
+def _progress_known(state: JobState) -> tuple[Condition, ...]:
+    running = [worker for worker in state.workers if worker.child.phase is Phase.RUNNING]
     if not running:
         return ()
     if any(worker.progress is not None for worker in running):
@@ -101,10 +103,10 @@ def _progress_known(world: World) -> tuple[Condition, ...]:
     )
 
 
-def _on_time(world: World) -> tuple[Condition, ...]:
+def _on_time(state: JobState) -> tuple[Condition, ...]:
     """By the probability that the capacity core gives; the deadline is also in danger once it has passed."""
-    deadline, eta = deadline_of(world), world.eta
-    if deadline is None or (eta is None and world.now <= deadline):
+    deadline, eta = deadline_of(state), state.eta
+    if deadline is None or (eta is None and state.now <= deadline):
         return ()
     if eta is None:
         return (false("OnTime", "DeadlineMissed", f"the deadline {stamp(deadline)} has passed"),)
@@ -114,8 +116,8 @@ def _on_time(world: World) -> tuple[Condition, ...]:
     return (false("OnTime", "DeadlineAtRisk", expected),)
 
 
-def _status(world: World, progress: RunProgress) -> dict[str, Any]:
-    total = world.planned_units
+def _status(state: JobState, progress: RunProgress) -> dict[str, Any]:
+    total = state.planned_units
     shown: dict[str, Any] = {
         "percent": 100 * progress.units_done // total if total else 100,
         "unitsTotal": total,
@@ -124,7 +126,7 @@ def _status(world: World, progress: RunProgress) -> dict[str, Any]:
     if progress.requests_per_second is not None:
         shown["requestsPerSecond"] = f"{min(progress.requests_per_second, limits.REQUESTS_PER_SECOND):.1f}"
     shown |= dict.fromkeys(ESTIMATES)  # None removes what was said before
-    if world.eta is not None and progress.units_done < total:
-        moments = (world.eta.expected, world.eta.low, world.eta.high)
+    if state.eta is not None and progress.units_done < total:
+        moments = (state.eta.expected, state.eta.low, state.eta.high)
         shown |= zip(ESTIMATES, map(stamp, moments), strict=True)
-    return {"progress": shown, "workers": worker_counts(world), **cost_status(world), **provisioning_time(world)}
+    return {"progress": shown, "workers": worker_counts(state), **cost_status(state), **provisioning_time(state)}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evalfleet.reconcile.conditions import Condition, false, true
-from evalfleet.reconcile.job.world import World
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.steps import Step
 
 NEEDS_A_PERSON = frozenset(
@@ -28,7 +28,7 @@ ESTIMATES = ("estimatedCompletionTime", "estimatedLow", "estimatedHigh")
 """Members of `status.progress` that a job has only while somebody works on it."""
 
 
-def failed(reason: str, message: str, world: World, status: dict[str, Any] | None = None) -> Step:
+def failed(reason: str, message: str, state: JobState, status: dict[str, Any] | None = None) -> Step:
     """The job has failed for good."""
     return Step(
         conditions=(
@@ -39,12 +39,12 @@ def failed(reason: str, message: str, world: World, status: dict[str, Any] | Non
             true("Failed", reason, message),
             true("Stalled", reason, message),
         ),
-        status=_last(world, status or {}),
+        status=_last(state, status or {}),
         halt=True,
     )
 
 
-def succeeded(message: str, world: World, status: dict[str, Any]) -> Step:
+def succeeded(message: str, state: JobState, status: dict[str, Any]) -> Step:
     """The job has succeeded."""
     return Step(
         conditions=(
@@ -53,21 +53,21 @@ def succeeded(message: str, world: World, status: dict[str, Any]) -> Step:
             false("WorkersReady", "Complete", "no worker is needed any more"),
             true("Succeeded", "Complete", message),
         ),
-        status=_last(world, status),
+        status=_last(state, status),
         halt=True,
     )
 
 
-def _last(world: World, status: dict[str, Any]) -> dict[str, Any]:
+def _last(state: JobState, status: dict[str, Any]) -> dict[str, Any]:
     """The last status: whatever workers are left are on their way out."""
     none_left = dict.fromkeys(("desired", "ready", "spot", "onDemand"), 0)
     workers = {**(status.get("workers") or {}), **none_left}
-    return {"completionTime": stamp(world.now), **status, "workers": workers, **without_estimates(world, status)}
+    return {"completionTime": stamp(state.now), **status, "workers": workers, **without_estimates(state, status)}
 
 
-def without_estimates(world: World, status: Mapping[str, Any]) -> dict[str, Any]:
+def without_estimates(state: JobState, status: Mapping[str, Any]) -> dict[str, Any]:
     """The `progress` of a status to write, its estimates removed also where only an earlier write has them."""
-    if "progress" not in status and not world.status.get("progress"):
+    if "progress" not in status and not state.status.get("progress"):
         return {}
     return {"progress": {**(status.get("progress") or {}), **dict.fromkeys(ESTIMATES)}}
 
@@ -81,8 +81,8 @@ def held(reason: str, message: str) -> tuple[Condition, ...]:
     """Conditions of a job that is held back: stalled where waiting mends nothing, else on its way (never both)."""
     if reason not in NEEDS_A_PERSON:
         return waiting(reason, message)
-    words = (reason, message)
-    return (false("Ready", *words), false("Reconciling", *words), true("Stalled", *words))
+    conditions = (false("Ready", reason, message), false("Reconciling", reason, message))
+    return (*conditions, true("Stalled", reason, message))
 
 
 def stamp(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The time ledger's part that the operator sees itself: how long worker pods waited for nodes. Pure.
+"""The part of `status.time` that the operator sees itself: how long worker pods waited for nodes. Pure.
 
 Pods go and take their times with them, so the sum is persisted with the moment up to which bindings are in it. The API
 server's stamps are whole seconds: a binding is counted when no other of its second can come any more.
@@ -11,8 +11,8 @@ from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.children import bound_at
+from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import stamp
-from evalfleet.reconcile.job.world import World
 
 Object = Mapping[str, Any]
 
@@ -23,11 +23,11 @@ def bindings_of(pods: Iterable[Object]) -> tuple[tuple[datetime, datetime], ...]
     return tuple((datetime.fromisoformat(created), at) for created, at in bound if created and at is not None)
 
 
-def provisioning_time(world: World) -> dict[str, Any]:
+def provisioning_time(state: JobState) -> dict[str, Any]:
     """The `time` member of a status, when another worker got its node."""
-    time = world.status.get("time") or {}
-    counted = _moment(time.get("provisionedUntil")) or world.created - timedelta(seconds=1)
-    fresh = [(c, b) for c, b in world.bindings if counted < b <= world.now - limits.BINDING_SETTLED]
+    time = state.status.get("time") or {}
+    counted = _moment(time.get("provisionedUntil")) or state.created - timedelta(seconds=1)
+    fresh = [(c, b) for c, b in state.bindings if counted < b <= state.now - limits.BINDING_SETTLED]
     if not fresh:
         return {}
     seconds = sum(max(0.0, (bound - created).total_seconds()) for created, bound in fresh)

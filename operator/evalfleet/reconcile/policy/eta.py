@@ -1,10 +1,10 @@
-"""When each job will be done, with its uncertainty: the capacity core's estimate in the operator's words. Pure."""
+"""When each job will be done, with its uncertainty: the capacity core's estimate. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from evalfleet import limits
-from evalfleet.reconcile.job.world import Eta
+from evalfleet.reconcile.job.state import Eta
 from evalfleet_scaling.eta import EtaInput, estimate_finish
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot, Job, JobDecision, Pool, PoolObservation, WorkerState
 
@@ -39,7 +39,7 @@ def _input(snapshot: FleetSnapshot, job: Job, member: JobDecision, measured: fro
     starting = [worker for worker in workers if worker.state is WorkerState.STARTING]
     observed = {item.pool_name: item for item in snapshot.observations}
     pools = {pool.name: pool for pool in snapshot.pools}
-    firm = [pool for pool in snapshot.pools if not pool.is_spot and pool.max_workers > 0]
+    on_demand = [pool for pool in snapshot.pools if not pool.is_spot and pool.max_workers > 0]
     new = [_startup(pools[start.pool_name], observed) for start in member.starts]
     waits = [worker.startup_left_seconds for worker in starting] + new
     interruptions = [_interruptions(worker.pool_name, observed) for worker in workers]
@@ -53,9 +53,9 @@ def _input(snapshot: FleetSnapshot, job: Job, member: JobDecision, measured: fro
         seconds_lost_per_interruption=_mean(startups) + limits.UNIT_SECONDS / 2,
         rate_relative_error=job.rate_relative_error if job.name in measured else limits.UNMEASURED_RATE_ERROR,
         deadline_seconds=None if job.deadline_seconds is None else job.deadline_seconds - snapshot.now_seconds,
-        guaranteed=job.deadline_seconds is not None and not member.best_effort and bool(firm),
-        fallback_workers=min(job.max_workers, sum(pool.max_workers for pool in firm)),
-        fallback_startup_seconds=max((_startup(pool, observed) for pool in firm), default=0.0),
+        guaranteed=job.deadline_seconds is not None and not member.best_effort and bool(on_demand),
+        fallback_workers=min(job.max_workers, sum(pool.max_workers for pool in on_demand)),
+        fallback_startup_seconds=max((_startup(pool, observed) for pool in on_demand), default=0.0),
     )
 
 

@@ -8,12 +8,11 @@ from decimal import Decimal
 from evalfleet import limits
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.job.world import WorkerView
-from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.job.state import JobState, WorkerView
 from evalfleet.reconcile.policy.jobs import live_workers
+from evalfleet.reconcile.policy.pool_history import PoolHistories
 from evalfleet.reconcile.policy.pools import currency
-from evalfleet.reconcile.policy.seen import PoolsSeen
-from evalfleet.reconcile.policy.world import World
+from evalfleet.reconcile.policy.state import PolicyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +71,28 @@ class Transitions:
     preempted: tuple[str, ...] = ()
 
 
-def figures(world: World) -> PolicyFigures:
+def figures(state: PolicyState) -> PolicyFigures:
     """The figures of a policy now."""
-    live = [worker for job in world.jobs.values() for worker in live_workers(job)]
-    open_jobs = [job for job in world.jobs.values() if not job.terminal]
+    live = [worker for job in state.jobs.values() for worker in live_workers(job)]
+    open_jobs = [job for job in state.jobs.values() if not job.terminal]
     reports = [worker.progress for worker in live if worker.progress is not None]
-    hour, day, month = world.ledger.spent(world.now.timestamp())
+    hour, day, month = state.ledger.spent(state.now.timestamp())
     return PolicyFigures(
         jobs={"queued": 0, "admitted": 0, "running": 0, **Counter(map(_state, open_jobs))},
         at_risk=sum(_at_risk(job) for job in open_jobs),
-        pools={pool.name: _pool([w for w in live if w.pool == pool.name]) for pool in world.pools},
+        pools={pool.name: _pool([w for w in live if w.pool == pool.name]) for pool in state.pools},
         requests_per_second=sum(_bounded(report.requests_per_second) for report in reports),
         tokens_per_second=sum(_bounded(report.tokens_per_second) for report in reports),
         spent={"hour": hour, "day": day, "month": month},
-        currency=currency(world.policy),
+        currency=currency(state.policy),
     )
 
 
-def transitions(world: World, after: PoolsSeen) -> Transitions:
+def transitions(state: PolicyState, after: PoolHistories) -> Transitions:
     """What changed between the last pass and this one; who was there before anybody looked is not news."""
-    now, before = world.now.timestamp(), world.seen.workers
-    known = {name: sighting for name, sighting in after.workers.items() if name in before}
-    taken = {w.child.name for job in world.jobs.values() for w in job.workers if w.child.disrupted}
+    now, before = state.now.timestamp(), state.pool_histories.workers
+    known = {name: worker for name, worker in after.workers.items() if name in before}
+    taken = {w.child.name for job in state.jobs.values() for w in job.workers if w.child.disrupted}
     return Transitions(
         provisioned=tuple(
             (s.pool, max(0.0, now - s.created_seconds))
@@ -111,13 +110,13 @@ def transitions(world: World, after: PoolsSeen) -> Transitions:
     )
 
 
-def _state(job: JobWorld) -> str:
+def _state(job: JobState) -> str:
     if any(worker.child.phase is Phase.RUNNING for worker in job.workers):
         return "running"
     return "admitted" if job.is_true("Admitted") else "queued"
 
 
-def _at_risk(job: JobWorld) -> bool:
+def _at_risk(job: JobState) -> bool:
     return cond.status_of(job.status.get("conditions") or [], "OnTime") == "False"
 
 

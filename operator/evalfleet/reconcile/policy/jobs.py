@@ -1,4 +1,4 @@
-"""EvaluationJobs and their workers in the words of the capacity core. Pure."""
+"""EvaluationJobs and their workers as the capacity core knows them. Pure."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -13,13 +13,12 @@ from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.admit import BEST_EFFORT
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.run import all_scored
-from evalfleet.reconcile.job.world import WorkerView, fold_progress
-from evalfleet.reconcile.job.world import World as JobWorld
-from evalfleet.reconcile.policy.seen import is_scoring
+from evalfleet.reconcile.job.state import JobState, WorkerView, fold_progress
+from evalfleet.reconcile.policy.pool_history import is_scoring
 from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worker, WorkerState
 
 
-def takes_part(job: JobWorld) -> bool:
+def takes_part(job: JobState) -> bool:
     """Whether the Fleet has to decide about this job now: not about one that its policy does not permit any more."""
     planned = job.is_true("Planned") and job.planned_units > 0
     refused = cond.status_of(job.status.get("conditions") or [], "Accepted") == "False"
@@ -27,7 +26,7 @@ def takes_part(job: JobWorld) -> bool:
     return job.job is not None and not ended and planned and not all_scored(job)
 
 
-def live_workers(job: JobWorld) -> list[WorkerView]:
+def live_workers(job: JobState) -> list[WorkerView]:
     """Workers that run or start, and were not taken away."""
     return [
         worker
@@ -36,13 +35,13 @@ def live_workers(job: JobWorld) -> list[WorkerView]:
     ]
 
 
-def surplus_workers(job: JobWorld) -> frozenset[str]:
+def surplus_workers(job: JobState) -> frozenset[str]:
     """Names of live workers whose slot another one has: of two operators that led for a moment, each started one."""
     ordered = sorted(live_workers(job), key=lambda w: (w.slot, w.child.phase is not Phase.RUNNING, w.generation))
     return frozenset(other.child.name for one, other in pairwise(ordered) if one.slot == other.slot)
 
 
-def core_job(uid: str, job: JobWorld, spent: Decimal) -> Job:
+def core_job(uid: str, job: JobState, spent: Decimal) -> Job:
     """A job with work left; ScalingInputError when it asks for the impossible."""
     assert job.job is not None
     spec, sla, deadline = job.job.spec, job.job.spec.sla or Sla(), deadline_of(job)
@@ -90,19 +89,19 @@ def core_worker(uid: str, worker: WorkerView, planned_startup_seconds: float, no
     )
 
 
-def predicted_seconds(job: JobWorld) -> float:
+def predicted_seconds(job: JobState) -> float:
     """GPU-seconds of the whole job by its plan."""
     plan = job.status.get("plan") or {}
     return max(float(plan.get("gpuSeconds") or 0), limits.UNIT_SECONDS * max(1, job.planned_units))
 
 
-def work_left_seconds(job: JobWorld) -> float:
+def work_left_seconds(job: JobState) -> float:
     """Seconds of one worker that are left: by the measured rate where there is one, else by the plan."""
     total = max(1, job.planned_units)
     return predicted_seconds(job) * slowdown(job) * (total - fold_progress(job).units_done) / total
 
 
-def slowdown(job: JobWorld) -> float:
+def slowdown(job: JobState) -> float:
     """How much slower than planned a worker is, by its own measurement; 1 while nothing is known."""
     rates = [w.progress.requests_per_second for w in live_workers(job) if w.progress is not None]
     measured = [rate for rate in rates if rate > 0]
@@ -117,22 +116,22 @@ def _budget(max_cost: str, on_conflict: str) -> Budget:
     return Budget(Decimal(max_cost), OnConflict(on_conflict))
 
 
-def _since(job: JobWorld, kind: str) -> float | None:
+def _since(job: JobState, kind: str) -> float | None:
     """When a condition that is True became so."""
     return _transition(job, kind) if job.is_true(kind) else None
 
 
-def _transition(job: JobWorld, kind: str) -> float | None:
+def _transition(job: JobState, kind: str) -> float | None:
     """When a condition last changed."""
     condition = cond.find(job.status.get("conditions") or [], kind)
     return None if condition is None else datetime.fromisoformat(str(condition["lastTransitionTime"])).timestamp()
 
 
-def _had_a_worker(job: JobWorld) -> bool:
+def _had_a_worker(job: JobState) -> bool:
     return job.is_true("WorkersReady") or fold_progress(job).units_done > 0
 
 
-def _is_best_effort(job: JobWorld) -> bool:
+def _is_best_effort(job: JobState) -> bool:
     """Whether it was admitted without a guarantee; the condition remembers it across restarts."""
     condition = cond.find(job.status.get("conditions") or [], "Admitted")
     return condition is not None and condition.get("reason") == BEST_EFFORT

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from evalfleet.reconcile.decision import Action, Decision
-from evalfleet.reconcile.job.world import Eta, FleetVerdict
-from evalfleet.reconcile.policy.seen import PoolsSeen
+from evalfleet.reconcile.job.state import Admission, Eta
+from evalfleet.reconcile.policy.pool_history import PoolHistories
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot
 
 DecideFleet = Callable[[FleetSnapshot], FleetDecision]
@@ -17,17 +17,17 @@ class Outcome:
 
     Attributes:
         actions: worker Jobs to delete and to create.
-        verdicts: what each job is told, by uid.
+        admissions: admitted or not and why, by uid.
         etas: when each job will be done, by uid, where it can be foreseen.
-        decision: the decision itself; its memory belongs into the next world.
-        seen: what the pools showed, for the next world.
+        decision: the decision itself; its memory belongs into the next state.
+        pool_histories: what the pools showed, for the next state.
     """
 
     actions: tuple[Action, ...]
-    verdicts: Mapping[str, FleetVerdict]
+    admissions: Mapping[str, Admission]
     etas: Mapping[str, Eta]
     decision: FleetDecision
-    seen: PoolsSeen
+    pool_histories: PoolHistories
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class PolicyDecision(Decision):
     """A decision and what the next passes need of it.
 
     Attributes:
-        verdicts: what jobs are told, by uid.
+        admissions: of the jobs it concerns, by uid.
         outcome: everything else decided; None where nothing could be.
     """
 
-    verdicts: Mapping[str, FleetVerdict] = field(default_factory=dict)
+    admissions: Mapping[str, Admission] = field(default_factory=dict)
     outcome: Outcome | None = None

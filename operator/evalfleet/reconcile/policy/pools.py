@@ -1,4 +1,4 @@
-"""Pools and limits of a policy in the words of the capacity core; built-in defaults without a policy. Pure."""
+"""Pools and limits of a policy as the capacity core knows them; built-in defaults without a policy. Pure."""
 
 from decimal import Decimal
 

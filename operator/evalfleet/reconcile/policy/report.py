@@ -1,4 +1,4 @@
-"""What is said about a decision for a policy: conditions, status, and the words of the API server. Pure."""
+"""What is said about a decision for a policy: conditions, status, and the refusals of the API server. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from evalfleet import limits
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import Condition, false, true
 from evalfleet.reconcile.decision import Create
+from evalfleet.reconcile.job.state import Admission
 from evalfleet.reconcile.job.terminal import stamp
-from evalfleet.reconcile.job.world import FleetVerdict
 from evalfleet.reconcile.policy.jobs import live_workers
 from evalfleet.reconcile.policy.outcome import Outcome, PolicyDecision
-from evalfleet.reconcile.policy.world import World
+from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.spend import SpendLedger, Total
 from evalfleet_scaling.spot.history import PoolHistory
 from evalfleet_scaling.spot.statistics import startup_quantile
@@ -25,62 +25,64 @@ CENTS = 4
 """Decimal places of money in a status."""
 
 
-def stated(world: World, outcome: Outcome) -> PolicyDecision:
+def stated(state: PolicyState, outcome: Outcome) -> PolicyDecision:
     """An outcome as a decision; `lastDecision` moves only when it changes something."""
     return PolicyDecision(
-        conditions=_conditions(world, outcome),
-        status=_status(world, outcome),
+        conditions=_conditions(state, outcome),
+        status=_status(state, outcome),
         actions=outcome.actions,
-        requeue_seconds=limits.POLICY_TICK_SECONDS if outcome.verdicts or world.ledger.open else None,
-        verdicts=outcome.verdicts,
+        requeue_seconds=limits.POLICY_TICK_SECONDS if outcome.admissions or state.ledger.open else None,
+        admissions=outcome.admissions,
         outcome=outcome,
     )
 
 
-def refused(world: World, reason: str, problem: str) -> PolicyDecision:
-    """Nothing is decided: what runs is left alone, jobs that were told nothing yet hear why."""
-    words = (reason, f"nothing is decided until this is mended: {problem}")
+def refused(state: PolicyState, reason: str, problem: str) -> PolicyDecision:
+    """Nothing is decided: what runs is left alone, jobs without an admission get the reason."""
+    why = (reason, f"nothing is decided until this is mended: {problem}")
     return PolicyDecision(
-        conditions=(false("Ready", *words), false("ScalingActive", *words), true("Stalled", *words)),
-        status={"observedGeneration": world.generation},
+        conditions=(false("Ready", *why), false("ScalingActive", *why), true("Stalled", *why)),
+        status={"observedGeneration": state.generation},
         requeue_seconds=limits.UNREADABLE_SECONDS,
-        verdicts={uid: FleetVerdict(False, 0, reason, problem) for uid, job in world.jobs.items() if job.fleet is None},
+        admissions={
+            uid: Admission(False, 0, reason, problem) for uid, job in state.jobs.items() if job.admission is None
+        },
     )
 
 
-def with_refusals(world: World, decision: PolicyDecision, refusals: Mapping[str, Refusal]) -> PolicyDecision:
-    """The decision when the API server refuses workers of some runs: a job without any worker says its words."""
+def with_refusals(state: PolicyState, decision: PolicyDecision, refusals: Mapping[str, Refusal]) -> PolicyDecision:
+    """The decision when the API server refuses workers of some runs: a job without any worker gives its reason."""
     outcome = decision.outcome
     if outcome is None or not refusals:
         return decision
-    verdicts = dict(outcome.verdicts)
-    for uid in verdicts.keys() & refusals.keys():
-        if not world.jobs[uid].workers:
+    admissions = dict(outcome.admissions)
+    for uid in admissions.keys() & refusals.keys():
+        if not state.jobs[uid].workers:
             reason, message = refusals[uid]
-            verdicts[uid] = replace(verdicts[uid], admitted=False, reason=reason, message=message)
-    told = stated(world, replace(outcome, verdicts=verdicts))
-    wait = None if told.requeue_seconds is None else limits.REFUSED_SECONDS
-    return replace(told, requeue_seconds=wait)
+            admissions[uid] = replace(admissions[uid], admitted=False, reason=reason, message=message)
+    restated = stated(state, replace(outcome, admissions=admissions))
+    wait = None if restated.requeue_seconds is None else limits.REFUSED_SECONDS
+    return replace(restated, requeue_seconds=wait)
 
 
-def _status(world: World, outcome: Outcome) -> dict[str, Any]:
-    live = [worker for job in world.jobs.values() for worker in live_workers(job)]
+def _status(state: PolicyState, outcome: Outcome) -> dict[str, Any]:
+    live = [worker for job in state.jobs.values() for worker in live_workers(job)]
     ready = [worker for worker in live if worker.child.phase is Phase.RUNNING]
     by_pool, ready_by_pool = Counter(w.pool for w in live), Counter(w.pool for w in ready)
     spot = sum(worker.capacity_type == "Spot" for worker in live)
     status = {
-        "observedGeneration": world.generation,
-        "jobs": _jobs(world),
+        "observedGeneration": state.generation,
+        "jobs": _jobs(state),
         "workers": {"desired": len(live), "ready": len(ready), "spot": spot, "onDemand": len(live) - spot},
         "pools": [
             {"name": pool.name, "workers": by_pool[pool.name], "ready": ready_by_pool[pool.name]}
-            | _observed(outcome.seen.histories.get(pool.name))
-            for pool in world.pools
+            | _observed(outcome.pool_histories.histories.get(pool.name))
+            for pool in state.pools
         ],
-        "cost": policy_cost(world.ledger, world.now),
+        "cost": policy_cost(state.ledger, state.now),
     }
     if outcome.actions:
-        status["lastDecision"] = {"time": stamp(world.now), **_decision_words(outcome)}
+        status["lastDecision"] = {"time": stamp(state.now), **_last_decision(outcome)}
     return status
 
 
@@ -96,7 +98,7 @@ def money(amount: Any) -> str:
     return f"{amount:.{CENTS}f}"
 
 
-def _decision_words(outcome: Outcome) -> dict[str, str]:
+def _last_decision(outcome: Outcome) -> dict[str, str]:
     starts = sum(isinstance(action, Create) for action in outcome.actions)
     stops = len(outcome.actions) - starts
     counts = f"{starts} worker{'' if starts == 1 else 's'} to start, {stops} to stop"
@@ -114,15 +116,15 @@ def _observed(history: PoolHistory | None) -> dict[str, Any]:
     return shown
 
 
-def _jobs(world: World) -> dict[str, int]:
-    open_jobs = [job for job in world.jobs.values() if not job.terminal]
+def _jobs(state: PolicyState) -> dict[str, int]:
+    open_jobs = [job for job in state.jobs.values() if not job.terminal]
     running = [job for job in open_jobs if any(w.child.phase is Phase.RUNNING for w in job.workers)]
     admitted = [job for job in open_jobs if job.is_true("Admitted")]
     return {"queued": len(open_jobs) - len(admitted), "admitted": len(admitted), "running": len(running)}
 
 
-def _conditions(world: World, outcome: Outcome) -> tuple[Condition, ...]:
-    waiting = sum(not verdict.admitted for verdict in outcome.verdicts.values())
+def _conditions(state: PolicyState, outcome: Outcome) -> tuple[Condition, ...]:
+    waiting = sum(not admission.admitted for admission in outcome.admissions.values())
     hits = "; ".join(hit.message for hit in outcome.decision.limits_hit)
     if hits:
         limited = true("ScalingLimited", "LimitReached", hits)

@@ -8,7 +8,7 @@ from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.children import Object, bound_at
-from evalfleet.reconcile.job.world import Money
+from evalfleet.reconcile.job.state import Money
 from evalfleet_scaling.spend import (
     SpendLedger,
     WorkerStarted,

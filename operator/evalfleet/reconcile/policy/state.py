@@ -6,23 +6,23 @@ from datetime import datetime
 from typing import Any
 
 from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
-from evalfleet.reconcile.job.world import World as JobWorld
+from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.policy.pool_history import PoolHistories
 from evalfleet.reconcile.policy.pools import node_pools
-from evalfleet.reconcile.policy.seen import PoolsSeen
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_scaling.spend import SpendLedger
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class PolicyState:
     """All jobs of one policy.
 
     Attributes:
         now: server-adjusted time.
         policy: the policy, None = built-in defaults.
-        jobs: worlds of its EvaluationJobs by uid, every one that is accepted and not deleted.
+        jobs: states of its EvaluationJobs by uid, every one that is accepted and not deleted.
         memory: what the last decision passed on.
-        seen: what the pools showed up to the last pass.
+        pool_histories: what the pools showed up to the last pass.
         ledger: what was spent, up to now.
         paid_before: runs whose workers were paid for at the last pass.
         ledger_problem, policy_problem: why one cannot be read; empty when it can.
@@ -32,9 +32,9 @@ class World:
 
     now: datetime
     policy: ScalingPolicy | None
-    jobs: Mapping[str, JobWorld]
+    jobs: Mapping[str, JobState]
     memory: FleetMemory = field(default_factory=FleetMemory)
-    seen: PoolsSeen = field(default_factory=PoolsSeen)
+    pool_histories: PoolHistories = field(default_factory=PoolHistories)
     ledger: SpendLedger = field(default_factory=SpendLedger)
     paid_before: frozenset[str] = frozenset()
     ledger_problem: str = ""

@@ -1,4 +1,4 @@
-"""Builders of the worlds that reconciliation looks at, and of the objects an API server shows."""
+"""Builders of the states that reconciliation looks at, and of the objects an API server shows."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.children import MISSING, Child, Phase, is_disrupted
-from evalfleet.reconcile.job.world import FleetVerdict, WorkerView, World
+from evalfleet.reconcile.job.state import Admission, JobState, WorkerView
 from evalfleet_worker.protocol import Progress
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -67,9 +67,9 @@ def policy(*pools: dict[str, Any], **spec: Any) -> ScalingPolicy:
     return ScalingPolicy.model_validate(policy_manifest(*pools, **spec))
 
 
-def world(changes: dict[str, Any] | None = None, **spec: Any) -> World:
-    """The world of a new job with changes of its spec; `changes` are of the world itself."""
-    plain = World(
+def job_state(changes: dict[str, Any] | None = None, **spec: Any) -> JobState:
+    """The state of a new job with changes of its spec; `changes` are of the state itself."""
+    plain = JobState(
         now=NOW,
         job=EvaluationJob.model_validate(manifest(**spec)),
         problem="",
@@ -84,7 +84,7 @@ def world(changes: dict[str, Any] | None = None, **spec: Any) -> World:
         finish=MISSING,
         finish_attempt=0,
         workers=(),
-        fleet=None,
+        admission=None,
         site=Settings().site,
     )
     return replace(plain, **(changes or {}))
@@ -96,9 +96,9 @@ def condition(kind: str, status: str = "True") -> dict[str, str]:
 
 
 def planned(**changes: Any) -> dict[str, Any]:
-    """World members of a job with a plan of ten units that the Fleet has admitted."""
+    """JobState members of a job with a plan of ten units that the Fleet has admitted."""
     status = {"conditions": [condition("Planned")], "plan": {"units": 10, "requests": 100, "gpuSeconds": 100}}
-    return {"status": status, "fleet": FleetVerdict(True, 2, "Admitted", "2 workers"), **changes}
+    return {"status": status, "admission": Admission(True, 2, "Admitted", "2 workers"), **changes}
 
 
 def child(phase: Phase, **fields: Any) -> Child:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evalfleet.cli.words import age, duration, money, relative, saved_percent
+from evalfleet.cli.text import age, duration, money, relative, saved_percent
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

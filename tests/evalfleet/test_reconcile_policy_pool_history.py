@@ -6,11 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_worlds import NOW, condition, worker
+from operator_states import NOW, condition, worker
 
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.job.world import WorkerView
-from evalfleet.reconcile.policy.seen import PoolsSeen, observations, see
+from evalfleet.reconcile.job.state import WorkerView
+from evalfleet.reconcile.policy.pool_history import PoolHistories, follow, observations
 from evalfleet_scaling.model import CapacityType, Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life
 from evalfleet_worker.protocol import Progress
@@ -44,15 +44,15 @@ def pod(*conditions: dict[str, str]) -> dict[str, Any]:
     return {"metadata": {"name": "p", "uid": "p"}, "spec": {"nodeName": "n"}, "status": {"conditions": conditions}}
 
 
-def passes(*looks: tuple[float, list[WorkerView]], before: PoolsSeen | None = None) -> PoolsSeen:
+def passes(*looks: tuple[float, list[WorkerView]], before: PoolHistories | None = None) -> PoolHistories:
     """What is known after looking at these workers at these seconds."""
-    seen = before or PoolsSeen()
+    seen = before or PoolHistories()
     for seconds, workers in looks:
-        seen = see(seen, POOLS, workers, after(seconds))
+        seen = follow(seen, POOLS, workers, after(seconds))
     return seen
 
 
-def observed(seen: PoolsSeen, seconds: float, pool: str = "spot") -> PoolObservation:
+def observed(seen: PoolHistories, seconds: float, pool: str = "spot") -> PoolObservation:
     return next(item for item in observations(seen, POOLS, after(seconds)) if item.pool_name == pool)
 
 
@@ -131,7 +131,7 @@ def test_pools_fail_each_for_itself_and_only_spot_cools_down() -> None:
 
 
 def test_two_planned_start_ups_are_waited_for_however_short_they_were_on_nodes_that_were_there() -> None:
-    quick = PoolsSeen()
+    quick = PoolHistories()
     for number in range(20):
         name = {"generation": number + 1, "created": after(-100)}
         quick = passes((-100, [waiting(**name)]), (-99, [bound(state="Scoring", **name)]), (-98, []), before=quick)
@@ -174,5 +174,5 @@ def test_a_clock_that_goes_back_breaks_nothing_and_no_duration_is_negative() -> 
 
 
 def test_what_was_known_of_a_pool_that_the_policy_has_no_more_is_forgotten() -> None:
-    seen = see(passes((0, [waiting()]), (5, [bound()])), (STEADY,), [bound()], after(6))
+    seen = follow(passes((0, [waiting()]), (5, [bound()])), (STEADY,), [bound()], after(6))
     assert (set(seen.histories), dict(seen.workers)) == ({"steady"}, {})

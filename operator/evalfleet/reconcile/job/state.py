@@ -32,7 +32,7 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetVerdict:
+class Admission:
     """What the Fleet decided for this job: admitted or not, workers wanted, and why."""
 
     admitted: bool
@@ -79,7 +79,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class JobState:
     """One EvaluationJob and what belongs to it.
 
     Attributes:
@@ -96,11 +96,11 @@ class World:
         plan, finish: the plan Job and the newest finish Job.
         finish_attempt: number of that finish Job, 0 = none yet.
         workers: its worker Jobs.
-        fleet: the Fleet's verdict, once there is one.
+        admission: what the Fleet decided for it, once it did.
         money: spend of the run, once there is some.
         eta: when it will be done, where that can be foreseen.
         policy_problem: why the policy cannot be read; empty when it can.
-        site: what the operator was told of the cluster.
+        site: what the settings say of the cluster.
         bindings: when its worker pods were created and bound to a node.
         preempted: worker pods taken away that may not be counted yet, also those that are gone.
         counted_preemptions: those that are gone and counted in the status: nobody has to remember them.
@@ -121,7 +121,7 @@ class World:
     finish: Child
     finish_attempt: int
     workers: tuple[WorkerView, ...]
-    fleet: FleetVerdict | None
+    admission: Admission | None
     site: Site
     money: Money | None = None
     eta: Eta | None = None
@@ -163,15 +163,15 @@ class RunProgress:
     requests_per_second: float | None
 
 
-def fold_progress(world: World) -> RunProgress:
+def fold_progress(state: JobState) -> RunProgress:
     """The newest counts of all workers, not below the status as read and not above the plan."""
-    before = world.status.get("progress") or {}
-    known = [worker.progress for worker in world.workers if worker.progress is not None]
+    before = state.status.get("progress") or {}
+    known = [worker.progress for worker in state.workers if worker.progress is not None]
     together = sum(p.units_own for p in known)  # newer than what each has seen of the others
     done = max([int(before.get("unitsDone") or 0), together, *(p.units_done for p in known)])
     requests = max([sum(p.requests_own for p in known), *(p.requests_done for p in known)])
     rate = sum(p.requests_per_second for p in known)
-    return RunProgress(min(done, world.planned_units), requests, rate if known and rate > 0 else None)
+    return RunProgress(min(done, state.planned_units), requests, rate if known and rate > 0 else None)
 
 
 def plan_status(report: PlanReport) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from evalfleet import limits
 from evalfleet.reconcile.children import Object, Phase
-from evalfleet.reconcile.job.world import WorkerView
+from evalfleet.reconcile.job.state import WorkerView
 from evalfleet_scaling.model import Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life, PoolHistory, became_ready, ended, launch_failed, launched
 from evalfleet_scaling.spot.statistics import Offer, observe_pool, startup_quantile
@@ -20,7 +20,7 @@ SCORING_STATES = frozenset({"Scoring", "Waiting", "Stopping", "Done"})
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class LiveWorker:
     """What is known of one worker that was not seen to end."""
 
     pool: str
@@ -31,11 +31,11 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolsSeen:
+class PoolHistories:
     """Histories of the pools, workers alive by name, and since when each pool has neither failed nor reclaimed."""
 
     histories: Mapping[str, PoolHistory] = field(default_factory=dict)
-    workers: Mapping[str, Sighting] = field(default_factory=dict)
+    workers: Mapping[str, LiveWorker] = field(default_factory=dict)
     good_since: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -44,46 +44,46 @@ class PoolsSeen:
         return frozenset(name for name, worker in self.workers.items() if worker.overdue)
 
 
-def see(before: PoolsSeen, pools: Iterable[Pool], workers: Iterable[WorkerView], now: datetime) -> PoolsSeen:
+def follow(before: PoolHistories, pools: Iterable[Pool], workers: Iterable[WorkerView], now: datetime) -> PoolHistories:
     """The next state after looking at all workers of the policy."""
     named = {pool.name: pool for pool in pools}
-    ledger = _Ledger(before, named, now.timestamp())
+    fold = _Fold(before, named, now.timestamp())
     present = {view.child.name: view for view in workers if view.pool in named}
-    alive = {name: ledger.look(view) for name, view in present.items() if not _is_over(view)}
-    for name, sighting in before.workers.items():
-        if name not in alive and sighting.pool in named:
+    alive = {name: fold.look(view) for name, view in present.items() if not _is_over(view)}
+    for name, worker in before.workers.items():
+        if name not in alive and worker.pool in named:
             view = present.get(name)
-            ledger.end(sighting, preempted=view is not None and view.child.disrupted)
-    return PoolsSeen(ledger.histories, alive, ledger.good_since)
+            fold.end(worker, preempted=view is not None and view.child.disrupted)
+    return PoolHistories(fold.histories, alive, fold.good_since)
 
 
-def observations(seen: PoolsSeen, pools: Iterable[Pool], now: datetime) -> tuple[PoolObservation, ...]:
+def observations(known: PoolHistories, pools: Iterable[Pool], now: datetime) -> tuple[PoolObservation, ...]:
     """What decisions read: spot is offered as long as nothing waits for it longer than planned.
 
-    Firm pools have no cool-down: guarantees rest on them, and a pod that waits there is what calls for a node.
+    On-demand pools have no cool-down: guarantees rest on them, and a pod that waits there is what calls for a node.
     """
-    used = Counter(worker.pool for worker in seen.workers.values() if not worker.overdue)
+    used = Counter(worker.pool for worker in known.workers.values() if not worker.overdue)
     late = {
         worker.pool
-        for worker in seen.workers.values()
-        if not worker.on_node and now.timestamp() - worker.created_seconds > _planned(seen, worker.pool, pools)
+        for worker in known.workers.values()
+        if not worker.on_node and now.timestamp() - worker.created_seconds > _planned(known, worker.pool, pools)
     }
     found = []
     for pool in pools:
-        history = _with_the_living(seen, seen.histories.get(pool.name, PoolHistory(pool.name)), now)
+        history = _with_the_living(known, known.histories.get(pool.name, PoolHistory(pool.name)), now)
         if not pool.is_spot:
             found.append(replace(observe_pool(pool, history, Offer()), cool_down_until_seconds=None))
             continue
         free = 0 if pool.name in late else max(pool.max_workers - used[pool.name], 0)
-        found.append(observe_pool(pool, history, Offer(free, seen.good_since.get(pool.name))))
+        found.append(observe_pool(pool, history, Offer(free, known.good_since.get(pool.name))))
     return tuple(found)
 
 
-def _with_the_living(seen: PoolsSeen, history: PoolHistory, now: datetime) -> PoolHistory:
+def _with_the_living(known: PoolHistories, history: PoolHistory, now: datetime) -> PoolHistory:
     """The history with workers that live as lives not ended: without them the first loss would look like the rule."""
     living = tuple(
         Life(max(0.0, now.timestamp() - worker.created_seconds), preempted=False)
-        for worker in seen.workers.values()
+        for worker in known.workers.values()
         if worker.pool == history.pool_name and worker.on_node
     )
     return replace(history, lives=(*history.lives, *living))
@@ -98,24 +98,24 @@ def is_scoring(view: WorkerView, planned_startup_seconds: float, now: datetime) 
     return (now - view.created).total_seconds() >= planned_startup_seconds
 
 
-def _planned(seen: PoolsSeen, name: str, pools: Iterable[Pool]) -> float:
+def _planned(known: PoolHistories, name: str, pools: Iterable[Pool]) -> float:
     prior = next((pool.expected_startup_seconds for pool in pools if pool.name == name), 0.0)
-    return startup_quantile(seen.histories.get(name, PoolHistory(name)).startups_seconds, 0.95, prior)
+    return startup_quantile(known.histories.get(name, PoolHistory(name)).startups_seconds, 0.95, prior)
 
 
-class _Ledger:
+class _Fold:
     """Working copy of the histories; lives inside one fold."""
 
-    def __init__(self, before: PoolsSeen, pools: Mapping[str, Pool], now: float) -> None:
+    def __init__(self, before: PoolHistories, pools: Mapping[str, Pool], now: float) -> None:
         self._before, self._pools, self._now = before, pools, now
         self.histories = {name: before.histories.get(name, PoolHistory(name)) for name in pools}
         self.good_since = {name: before.good_since.get(name, now) for name in pools}
         self._failed: set[str] = set()
 
-    def look(self, view: WorkerView) -> Sighting:
+    def look(self, view: WorkerView) -> LiveWorker:
         """One worker that is alive."""
         known = self._before.workers.get(view.child.name)
-        now = Sighting(
+        now = LiveWorker(
             pool=view.pool,
             created_seconds=view.created.timestamp(),
             on_node=on_node(view.child.pod),
@@ -131,7 +131,7 @@ class _Ledger:
             self._note(view.pool, became_ready(self._history(view.pool), self._at(view.pool), startup))
         return self._overdue(now) if not now.on_node and not now.overdue else now
 
-    def end(self, worker: Sighting, *, preempted: bool) -> None:
+    def end(self, worker: LiveWorker, *, preempted: bool) -> None:
         """A worker that was alive is gone; one that never had a node has not lived."""
         if not worker.on_node:
             return
@@ -140,7 +140,7 @@ class _Ledger:
         if preempted:
             self.good_since[worker.pool] = self._now
 
-    def _overdue(self, worker: Sighting) -> Sighting:
+    def _overdue(self, worker: LiveWorker) -> LiveWorker:
         # Start-ups on nodes that were there say nothing of how long a new node takes: never below the policy's own.
         longest = _planned(self._before, worker.pool, self._pools.values())
         patience = limits.LAUNCH_STARTUPS * max(longest, self._pools[worker.pool].expected_startup_seconds)
@@ -169,7 +169,7 @@ def on_node(pod: Object | None) -> bool:
     return pod is not None and bool((pod.get("spec") or {}).get("nodeName"))
 
 
-def _scores(view: WorkerView, known: Sighting | None) -> bool:
+def _scores(view: WorkerView, known: LiveWorker | None) -> bool:
     """Whether it scores; before its first answer as it was, and who ran before anybody looked counts as scoring."""
     if view.child.phase is not Phase.RUNNING:
         return False
