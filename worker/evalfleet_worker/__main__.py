@@ -1,4 +1,4 @@
-"""The worker commands: plan, work, finish, release. Heavy imports happen inside the command that needs them."""
+"""The worker commands: plan, work, finish, release, fetch, devices. Heavy imports happen inside the commands."""
 
 import argparse
 import dataclasses
@@ -35,6 +35,9 @@ TERMINATION_LIMIT_BYTES = 4_000
 MAY_PASS = frozenset({FailureReason.INCOMPLETE, FailureReason.INTERNAL_ERROR, FailureReason.ENGINE_CRASHED})
 """Reasons worth another try; all others are fatal."""
 
+ELSEWHERE = frozenset({FailureReason.NO_USABLE_ACCELERATOR, FailureReason.OTHER_NUMERICS})
+"""Reasons of one worker's place, not of the run: another worker elsewhere may succeed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -51,13 +54,17 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is `protocol.ExitCode`."""
     parsed = _parser().parse_args(arguments)
+    if parsed.device:
+        os.environ["EVALFLEET_DEVICE"] = parsed.device  # also for the engine's process
     _log_to_stderr()
+    if parsed.command == "devices":
+        return int(devices())
     try:
         return int(COMMANDS[parsed.command](_options(parsed)))
     except RunError as error:
         _tell(parsed, ErrorReport(error.reason, error.message))
         log.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message is for people, not a trace
-        return int(ExitCode.ERROR if error.reason in MAY_PASS else ExitCode.FATAL)
+        return int(_exit_code(error.reason, parsed.command))
     except StoreUnavailableError as error:
         _tell(parsed, ErrorReport(FailureReason.STORE_UNAVAILABLE, f"the store does not answer: {error}"))
         log.error("the store does not answer: %s", error)  # noqa: TRY400 - as above
@@ -66,6 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         _tell(parsed, ErrorReport(FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))
         return int(ExitCode.ERROR)
+
+
+def _exit_code(reason: FailureReason, command: str) -> ExitCode:
+    if command == "work" and reason in ELSEWHERE:
+        return ExitCode.UNSUITABLE
+    return ExitCode.ERROR if reason in MAY_PASS else ExitCode.FATAL
 
 
 def plan(options: Options) -> ExitCode:
@@ -95,10 +108,11 @@ def work(options: Options) -> ExitCode:
     planned = store.read_plan()
     if planned is None:
         raise RunError(FailureReason.INCOMPLETE, "the run has no plan yet: run the plan command first")
+    run = dataclasses.replace(options.run, resolved=planned.numerics)
     owner = Owner(os.urandom(8).hex(), options.worker)
     tolerance = 0.0 if options.run.engine.numerics == "Strict" else 1e-3
     coordinator = Coordinator(store, planned, owner, _monotonic, _claim_settings(os.environ), tolerance)
-    engine = EngineProcess(options.run, os.environ.get("EVALFLEET_ENGINE", ENGINE), options.cache)
+    engine = EngineProcess(run, os.environ.get("EVALFLEET_ENGINE", ENGINE), options.cache)
     worker = Worker(coordinator, engine, Meter(options.worker), float(os.environ.get("EVALFLEET_GRACE_SECONDS", "15")))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
@@ -153,6 +167,15 @@ def fetch(options: Options) -> ExitCode:
     return ExitCode.DONE
 
 
+def devices() -> ExitCode:
+    """Print what this machine computes with, as JSON; needs no run."""
+    from evalfleet_worker.engine.accelerator import asked_of
+    from evalfleet_worker.engine.visible import devices_report, look
+
+    print(json.dumps(devices_report(look(), asked_of(os.environ))))  # noqa: T201 - asked for
+    return ExitCode.DONE
+
+
 COMMANDS: Mapping[str, Callable[[Options], ExitCode]] = {
     "plan": plan,
     "work": work,
@@ -165,11 +188,12 @@ COMMANDS: Mapping[str, Callable[[Options], ExitCode]] = {
 def _parser() -> argparse.ArgumentParser:
     env = os.environ
     parser = argparse.ArgumentParser(prog="python -m evalfleet_worker", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("command", choices=(*COMMANDS, "devices"))
     parser.add_argument("--spec", type=Path, help="file with the RunSpec as JSON; else EVALFLEET_RUN_SPEC")
     parser.add_argument("--cache", type=Path, default=env.get("EVALFLEET_CACHE"), help="node cache")
     parser.add_argument("--progress", default=env.get("EVALFLEET_PROGRESS_ADDRESS"), help="HOST:PORT of GET /progress")
     parser.add_argument("--worker", default=env.get("EVALFLEET_WORKER"), help="name of the worker")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; else EVALFLEET_DEVICE, else what the run says")
     parser.add_argument("--termination-log", type=Path, default=env.get("EVALFLEET_TERMINATION_LOG"))
     parser.add_argument("--print", action="store_true", dest="print_report", help="print the report on stdout")
     return parser

@@ -25,6 +25,8 @@ class ExitCode(IntEnum):
     """Unexpected error: worth another try."""
     FATAL = 64
     """The run can never succeed as it is (wrong model path, refused task, ...): do not retry."""
+    UNSUITABLE = 69
+    """This worker cannot compute this run where it is (no usable accelerator, another number type): try elsewhere."""
     DISRUPTED = 75
     """The worker gave up its place in time (notice, store unreachable): not a failure."""
     TERMINATED = 143
@@ -50,6 +52,10 @@ class FailureReason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     NOT_FINITE = "NotFinite"
     """An answer is NaN or infinite: the number type overflowed, or the weights hold such numbers."""
+    NO_USABLE_ACCELERATOR = "NoUsableAccelerator"
+    """A GPU was given or asked for, and torch cannot compute on it."""
+    OTHER_NUMERICS = "OtherNumerics"
+    """The worker would compute in another numerics class than the run: its answers must not be mixed in."""
     ENGINE_CRASHED = "EngineCrashed"
     SAMPLES_FAILED = "SamplesFailed"
     INCOMPLETE = "Incomplete"
@@ -152,6 +158,34 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Numerics:
+    """The class of arithmetic that a run is computed in: equal members may share answers, others must not be mixed.
+
+    `Fast` fixes engine, dtype and kind of device; `Strict` also what decides the last bits.
+    """
+
+    engine: str = "Transformers"
+    dtype: str = ""
+    """Float32, BFloat16 or Float16; empty where only user code runs."""
+    device_kind: str = ""
+    """cpu or cuda."""
+    quantization: str = ""
+    strict: bool = False
+    product: str = ""
+    """Of the device; empty = not known to the plan. This and what follows in `Strict` only."""
+    torch: str = ""
+    kernels: str = ""
+    step_tokens: int = 0
+    """Tokens per step: every worker packs alike."""
+
+    def __str__(self) -> str:
+        """One line, for request keys and people: for example `Fast Transformers BFloat16 cuda`."""
+        steps = f"{self.step_tokens} tokens" if self.step_tokens else ""
+        members = (self.engine, self.dtype, self.device_kind, self.quantization, self.product, self.torch, self.kernels)
+        return " ".join(filter(None, ("Strict" if self.strict else "Fast", *members, steps)))
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything the plan, work and finish commands need to know about one run."""
 
@@ -169,12 +203,18 @@ class RunSpec:
     """Both keys (`confirmRunUnsafeCode` and the policy's) are given; decided by the shell."""
     unit_seconds: float = 5.0
     """Predicted seconds of work per unit on the slowest place it may run; 2 to 10."""
+    device_kind: str = "Auto"
+    """What workers compute on: cpu or cuda. Auto: the plan takes what its own machine has."""
+    accelerators: tuple[str, ...] = ()
+    """Products of the GPUs that workers may get, where known: they decide which number types `Auto` may take."""
+    resolved: Numerics | None = None
+    """The class that the plan chose, as a worker hands it to its engine; never set by who asks for a run."""
     version: int = PROTOCOL_VERSION
 
     def digest(self) -> str:
         """Hex digest (16 bytes) of all that decides the result: name, place and unit size left out."""
         content = to_json(self)
-        for place in ("namespace", "name", "run_id", "store_uri", "unit_seconds", "version"):
+        for place in ("namespace", "name", "run_id", "store_uri", "unit_seconds", "resolved", "version"):
             content.pop(_camel(place))
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
@@ -201,6 +241,10 @@ class PlanReport:
     """Weights read for generated tokens, 4 bytes each: what generation is bound by on a GPU."""
     model_shape: str = ""
     """What of the model decides its speed: equal for all checkpoints of one architecture. Empty without a model."""
+    numerics: str = ""
+    """The numerics class of the run, in words."""
+    messages: tuple[str, ...] = ()
+    """What a person should know before the run is paid for."""
     version: int = PROTOCOL_VERSION
 
 
@@ -230,6 +274,8 @@ class Progress:
     gpu_utilization_percent: float | None = None
     gpu_memory_bytes: int | None = None
     """Used memory of the worker's GPU; None where there is no GPU."""
+    engine: str = ""
+    """Numerics class and the way in which the model is run, in words; empty until it is loaded."""
     version: int = PROTOCOL_VERSION
 
 
@@ -318,6 +364,8 @@ class FinishReport:
     """What a person should know: why evaluations have no score, and warnings about those that have one."""
     failed: tuple[EvaluationFailure, ...] = ()
     proof: Proof = Proof()
+    engine: tuple[str, ...] = ()
+    """Numerics class and the way in which the model was run, in words; one member unless workers differed."""
     version: int = PROTOCOL_VERSION
 
 

@@ -6,20 +6,19 @@ an empty context is the planner's matter (it puts the prefix token there). Of n 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, make_deterministic, place
 from evalfleet_worker.engine.finite import check_finite
-from evalfleet_worker.engine.memory import Steps, check_fits, run_steps, step_budget
-from evalfleet_worker.engine.pack import Budget, Scored
+from evalfleet_worker.engine.memory import Steps, check_fits, planned_budget, run_steps, step_budget
+from evalfleet_worker.engine.pack import Scored
 from evalfleet_worker.engine.probe import choose_forward
 from evalfleet_worker.engine.score import Score
 from evalfleet_worker.engine.threads import set_threads
 from evalfleet_worker.model.check import check_supported
-from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
-from evalfleet_worker.protocol import EngineSpec, FailureReason, RunError, RunSpec
+from evalfleet_worker.model.resolve import ResolvedModel, resolve_model, stored_dtype
+from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request, RequestType
 
 
@@ -28,15 +27,18 @@ class CausalLM:
 
     Attributes:
         way: how the model is run and why, in words.
+        numerics: the class of arithmetic that its answers have.
     """
 
-    def __init__(self, model: Any, resolved: ResolvedModel, placement: Placement, engine: EngineSpec) -> None:
+    def __init__(self, model: Any, resolved: ResolvedModel, placement: Placement, run: RunSpec) -> None:
         self.model = model
         self.context_length = resolved.config.context_length
         self.forward, self.way = choose_forward(model)
-        self.budget = _budget(resolved, placement, engine)
+        fitting = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
+        self.budget = planned_budget(fitting, placement.numerics, run.engine.max_tokens_per_step)
+        self.numerics = placement.numerics
         self._placement = placement
-        self._strict = engine.numerics == "Strict"
+        self._strict = run.engine.numerics == "Strict"
         self._resolved = resolved
         self._generator: Any = None
 
@@ -109,17 +111,18 @@ def scored_sequence(request: Request, context_length: int) -> Scored:
 
 
 def load_causal_lm(run: RunSpec, cache: Path) -> CausalLM:
-    """Resolve and load the run's model onto the first GPU or the CPU.
+    """Resolve and load the run's model onto this worker's device.
 
     Raises:
-        RunError: see `resolve_model`; also OutOfMemory before loading, and InvalidModelRef for what is not supported.
+        RunError: see `resolve_model` and `place`; OutOfMemory before loading; InvalidModelRef for what is missing here.
     """
     check_supported(run)
     set_threads()
     make_deterministic(run.engine.numerics == "Strict")
-    resolved, placement = resolve_model(run.model, cache), place(run.model)
+    resolved = resolve_model(run.model, cache)
+    placement = place(run, stored_dtype(resolved))
     check_fits(resolved.config, placement.free_bytes(), placement.value_bytes, placement.name)
-    return CausalLM(_load(resolved, placement), resolved, placement, run.engine)
+    return CausalLM(_load(resolved, placement), resolved, placement, run)
 
 
 def _load(resolved: ResolvedModel, placement: Placement) -> Any:
@@ -131,9 +134,3 @@ def _load(resolved: ResolvedModel, placement: Placement) -> Any:
         raise RunError(
             FailureReason.MODEL_UNREADABLE, f"{resolved.spec.uri} cannot be loaded as a causal language model: {error}"
         ) from error
-
-
-def _budget(resolved: ResolvedModel, placement: Placement, engine: EngineSpec) -> Budget:
-    budget = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
-    limit = engine.max_tokens_per_step
-    return replace(budget, tokens=limit, rows=min(budget.rows, limit)) if limit else budget

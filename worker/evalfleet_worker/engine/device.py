@@ -1,14 +1,18 @@
 """Which device and number type a model runs with."""
 
+import importlib.metadata
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from evalfleet_worker.engine.accelerator import asked_of, check_strict, choose_device
 from evalfleet_worker.engine.memory import available_host_bytes
+from evalfleet_worker.engine.visible import cpu_product, look, machine_of
 from evalfleet_worker.model.weights_report import check_report, report_of
-from evalfleet_worker.protocol import ModelSpec
+from evalfleet_worker.numerics import KERNELS, resolve_numerics
+from evalfleet_worker.protocol import Numerics, RunSpec
 
 DTYPES = {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16}
 
@@ -26,11 +30,13 @@ class Placement:
         device: torch device.
         dtype: type of weights and activations; the normaliser is fp32 always.
         name: product name for people.
+        numerics: the class of arithmetic that this gives.
     """
 
     device: torch.device
     dtype: torch.dtype
     name: str
+    numerics: Numerics
 
     @property
     def value_bytes(self) -> int:
@@ -44,15 +50,24 @@ class Placement:
         return available_host_bytes()
 
 
-def place(model: ModelSpec) -> Placement:
-    """The first GPU where there is one, else the CPU.
+def place(run: RunSpec, checkpoint: str) -> Placement:
+    """The device that this worker was given, with the number type of the run.
 
-    `Auto` is bfloat16 on a GPU and fp32 on a CPU, where bfloat16 is about three times slower.
+    Args:
+        run: with the class that the plan chose; without a plan it is chosen here.
+        checkpoint: number type of the checkpoint.
+
+    Raises:
+        RunError: see `choose_device` and `check_strict`.
     """
-    if torch.cuda.is_available():
-        device = torch.device("cuda", torch.cuda.current_device())
-        return Placement(device, DTYPES.get(model.dtype, torch.bfloat16), torch.cuda.get_device_name(device))
-    return Placement(torch.device("cpu"), DTYPES.get(model.dtype, torch.float32), "cpu")
+    asked, seen = asked_of(os.environ), look()
+    numerics = run.resolved or resolve_numerics(run, checkpoint, machine_of(os.environ))[0]
+    device = torch.device(choose_device(asked, numerics, seen))
+    product = cpu_product() if device.type == "cpu" else seen.devices[device.index].product
+    check_strict(numerics, product, importlib.metadata.version("torch"), KERNELS)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return Placement(device, DTYPES[numerics.dtype], "cpu" if device.type == "cpu" else product, numerics)
 
 
 def make_deterministic(strict: bool) -> None:

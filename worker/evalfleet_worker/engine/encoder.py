@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, make_deterministic, place
 from evalfleet_worker.engine.finite import check_finite
-from evalfleet_worker.engine.memory import Batch, Steps, check_fits, run_steps, step_budget
+from evalfleet_worker.engine.memory import Batch, Steps, check_fits, planned_budget, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.engine.threads import set_threads
-from evalfleet_worker.model.resolve import resolve_model
+from evalfleet_worker.model.resolve import resolve_model, stored_dtype
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 from evalfleet_worker.requests import Answer, Request
 
@@ -28,6 +28,7 @@ class Encoder:
         self, model: Any, placement: Placement, context_length: int, budget: Budget, fingerprint: str = ""
     ) -> None:
         self.model = model
+        self.numerics, self.way = placement.numerics, WAY
         self._placement = placement
         self._context_length = context_length
         self._budget = budget
@@ -78,17 +79,19 @@ def pool(states: torch.Tensor, arguments: str) -> torch.Tensor:
 
 
 def load_encoder(run: RunSpec, cache: Path) -> Encoder:
-    """Resolve and load the run's encoder onto the first GPU or the CPU.
+    """Resolve and load the run's encoder onto this worker's device.
 
     Raises:
-        RunError: see `resolve_model`; OutOfMemory before loading.
+        RunError: see `resolve_model` and `place`; OutOfMemory before loading.
     """
     set_threads()
     make_deterministic(run.engine.numerics == "Strict")
-    resolved, placement = resolve_model(run.model, cache), place(run.model)
+    resolved = resolve_model(run.model, cache)
+    placement = place(run, stored_dtype(resolved))
     check_fits(resolved.config, placement.free_bytes(), placement.value_bytes, placement.name)
     model = _load(str(resolved.path), placement, run)
-    budget = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
+    fitting = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
+    budget = planned_budget(fitting, placement.numerics, run.engine.max_tokens_per_step)
     return Encoder(model, placement, resolved.config.context_length, budget, resolved.fingerprint)
 
 

@@ -16,7 +16,7 @@ class RoutingEngine:
     def __init__(self, run: RunSpec, cache: Path) -> None:
         self._run = run
         self._cache = cache
-        self._parts: dict[str, Engine] = {}
+        self._parts: dict[str, Any] = {}
 
     @property
     def device(self) -> str:
@@ -27,6 +27,12 @@ class RoutingEngine:
     def fingerprint(self) -> str:
         """Of the run's model, as the loaded parts read it; empty when only user code is evaluated."""
         return next(filter(None, (getattr(part, "fingerprint", "") for part in self._parts.values())), "")
+
+    @property
+    def words(self) -> str:
+        """Numerics class and the ways in which the loaded parts are run."""
+        parts = [part for part in self._parts.values() if hasattr(part, "way")]
+        return "; ".join(dict.fromkeys(text for part in parts for text in (str(part.numerics), part.way)))
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer all requests of one unit, in their order."""
@@ -40,7 +46,8 @@ class RoutingEngine:
         """The part of that name, loaded if it is not yet."""
         if name not in self._parts:
             self._parts[name] = LOADERS[name](self._run, self._cache)
-        return self._parts[name]
+        part: Engine = self._parts[name]
+        return part
 
 
 def load_engine(run: RunSpec, cache: Path) -> Engine:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from evalfleet_worker.engine.estimate import STEP_ROWS, activation_bytes, memory_needed
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.model.facts import ModelFacts
-from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.protocol import FailureReason, Numerics, RunError
 
 USABLE = 0.94
 """Share of free accelerator memory that steps may plan with; the rest is fragmentation."""
@@ -65,6 +65,22 @@ def step_budget(facts: ModelFacts, device_type: str, free_bytes: int, value_byte
             "use a worker with more memory",
         )
     return Budget(min(tokens, MAXIMUM_TOKENS.get(device_type, 2048)), STEP_ROWS)
+
+
+def planned_budget(fitting: Budget, numerics: Numerics, limit: int | None) -> Budget:
+    """The budget of a run: in `Strict` the plan's, so that all workers pack alike; else the job's limit, or what fits.
+
+    Raises:
+        RunError: OutOfMemory, when the plan's does not fit.
+    """
+    if numerics.step_tokens > fitting.tokens:
+        raise RunError(
+            FailureReason.OUT_OF_MEMORY,
+            f"numerics: Strict packs steps of {numerics.step_tokens} tokens, {fitting.tokens} fit beside the weights; "
+            "set engine.maxTokensPerStep lower or use a worker with more memory",
+        )
+    tokens = numerics.step_tokens or limit
+    return Budget(tokens, min(fitting.rows, tokens)) if tokens else fitting
 
 
 def check_fits(facts: ModelFacts, available_bytes: int, value_bytes: int, device: str) -> None:

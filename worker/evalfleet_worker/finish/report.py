@@ -46,9 +46,14 @@ def report_of(committed: Committed, scores: Scores, started: float) -> FinishRep
         samples=SampleCounts(plan.report.samples, scored, twice, mismatched, failed),
         time=time_ledger(plan, merged, comparisons, time.monotonic() - started),
         results_uri=committed.store.results_uri,
-        messages=(*(failure.message for failure in scores.failed.values()), *_warnings(scores, proof)),
+        messages=(
+            *(failure.message for failure in scores.failed.values()),
+            *plan.report.messages,
+            *_warnings(scores, proof),
+        ),
         failed=tuple(scores.failed.values()),
         proof=proof,
+        engine=tuple(sorted({part.get("engine", "") for part in merged.metadata} - {""})),
     )
 
 

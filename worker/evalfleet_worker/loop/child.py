@@ -38,7 +38,8 @@ def serve(parent: Connection, factory: str, cache: Path) -> None:
     started = time.monotonic()
     try:
         engine = load(factory, run, cache)
-        parent.send(Loaded(engine.device, time.monotonic() - started, getattr(engine, "fingerprint", "")))
+        told = (getattr(engine, name, "") for name in ("fingerprint", "words"))
+        parent.send(Loaded(engine.device, time.monotonic() - started, *told))
     except RunError as error:
         parent.send(Refused(error.reason, error.message))
         return

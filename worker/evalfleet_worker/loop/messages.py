@@ -16,11 +16,12 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The engine is ready; `fingerprint` tells which model it holds, where it knows."""
+    """The engine is ready; `fingerprint` tells which model it holds and `words` how it is run, where it knows."""
 
     device: str
     seconds: float
     fingerprint: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class Meter:
     worker: str
     state: str = "Starting"
     device: str = ""
+    engine: str = ""
     model_load_seconds: float = 0.0
     scoring_seconds: float = 0.0
     wasted_seconds: float = 0.0
@@ -51,6 +52,7 @@ class Meter:
             requests_per_second=round(self.requests_per_second, 3),
             tokens_per_second=round(self.tokens_per_second, 1),
             device=self.device,
+            engine=self.engine,
             model_load_seconds=round(self.model_load_seconds, 3),
             scoring_seconds=round(self.scoring_seconds, 3),
             wasted_seconds=round(self.wasted_seconds, 3),

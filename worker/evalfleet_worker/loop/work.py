@@ -123,7 +123,8 @@ class Worker:
                     self._check_model(reply.fingerprint)
                     self._fingerprint = reply.fingerprint
                     self.meter.device, self.meter.model_load_seconds = reply.device, reply.seconds
-                    log.info("model loaded on %s in %.1f s", reply.device, reply.seconds)
+                    self.meter.engine = reply.words
+                    log.info("model loaded on %s in %.1f s; %s", reply.device, reply.seconds, reply.words)
                     return
                 case Refused():
                     raise RunError(reply.reason, reply.message)
@@ -199,6 +200,7 @@ class Worker:
     def _commit(self, work: Prepared, reply: Answers) -> None:
         metadata = {
             "device": self.meter.device,
+            "engine": self.meter.engine,
             "modelLoadSeconds": f"{self.meter.model_load_seconds:.3f}",
             "modelFingerprint": self._fingerprint,
         }

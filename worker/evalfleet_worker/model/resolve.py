@@ -16,6 +16,7 @@ from evalfleet_worker.model.facts import ModelFacts, facts_of
 from evalfleet_worker.model.files import read_json, weight_files
 from evalfleet_worker.model.locate import locate
 from evalfleet_worker.model.weights_header import TensorHeader, read_headers
+from evalfleet_worker.numerics import checkpoint_dtype
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -83,6 +84,11 @@ def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
         )
     headers = tuple(header for file in weight_files(folder) for header in read_headers(file))
     return ResolvedModel(model, folder, tokenizer, headers, cache)
+
+
+def stored_dtype(model: ResolvedModel) -> str:
+    """Number type of the checkpoint, see `checkpoint_dtype`."""
+    return checkpoint_dtype(read_json(model.path / "config.json"), model.headers)
 
 
 def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:

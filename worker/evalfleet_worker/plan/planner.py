@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from functools import cache as once
 from pathlib import Path
 from typing import Any
 
+from evalfleet_worker.engine.visible import machine_of
 from evalfleet_worker.harness.data import with_local_data
 from evalfleet_worker.harness.interface import HarnessContext, HarnessPlan
 from evalfleet_worker.harness.offline import hub_access
@@ -17,13 +19,14 @@ from evalfleet_worker.harness.sampling import is_sampled
 from evalfleet_worker.harness.startup import hide_torch
 from evalfleet_worker.harness.tokenizer import load_encoder
 from evalfleet_worker.model.check import check_model
-from evalfleet_worker.model.resolve import ResolvedModel, resolve_model
+from evalfleet_worker.model.resolve import ResolvedModel, resolve_model, stored_dtype
+from evalfleet_worker.numerics import resolve_numerics
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
 from evalfleet_worker.plan.order import OrderedPlan, order_requests
 from evalfleet_worker.plan.size import plan_size, size_as_cut
 from evalfleet_worker.plan.units import cut_units
-from evalfleet_worker.protocol import EvaluationSpec, PlanReport, RunSpec
+from evalfleet_worker.protocol import EvaluationSpec, Numerics, PlanReport, RunSpec, to_json
 from evalfleet_worker.store.plan_file import PlanDraft
 from evalfleet_worker.store.run_store import RunStore
 
@@ -55,7 +58,10 @@ def plan_run(run: RunSpec, store: RunStore, cache: Path, progress: Progress, own
     local = with_local_data(run, cache)
     if own_process:
         hide_torch()
-    return store.publish_plan(draft_plan(run, local, model, progress, started)).report
+    report = store.publish_plan(draft_plan(run, local, model, progress, started)).report
+    for message in report.messages:
+        progress(message)
+    return report
 
 
 def draft_plan(
@@ -99,7 +105,8 @@ def _draft(
 ) -> PlanDraft:
     planned = [request for plan in harness_plans.values() for request in plan.requests]
     digest = model.digest if model else ""
-    ordered = order_requests(planned, KeySpace(_numerics(run), digest), run.seed, is_sampled)
+    numerics, messages = _numerics(run, model)
+    ordered = order_requests(planned, KeySpace(str(numerics), digest), run.seed, is_sampled)
     facts = model.config if model else None
     together = plan_size(ordered.rows, facts)
     units = cut_units(ordered.rows, together.seconds, run.unit_seconds)
@@ -118,12 +125,17 @@ def _draft(
         model_digest=digest,
         requests_digest=_requests_digest(ordered),
         samples=sum(plan.samples for plan in harness_plans.values()),
+        numerics=str(numerics),
+        messages=tuple(messages),
     )
     documents = {
         f"{name}/{file}": content for name, plan in harness_plans.items() for file, content in plan.documents.items()
     }
     documents[IDENTITIES] = write_identities(ordered)
-    extra = _extra(run, harness_plans, started) | {"modelFingerprint": model.fingerprint if model else ""}
+    extra = _extra(run, harness_plans, started) | {
+        "modelFingerprint": model.fingerprint if model else "",
+        "numerics": to_json(numerics),
+    }
     return PlanDraft(report, units, documents, (), extra)
 
 
@@ -137,8 +149,11 @@ def _extra(run: RunSpec, harness_plans: Mapping[str, HarnessPlan], started: floa
     }
 
 
-def _numerics(run: RunSpec) -> str:
-    return f"{run.engine.numerics}/{run.model.dtype}/{run.model.quantization}"
+def _numerics(run: RunSpec, model: ResolvedModel | None) -> tuple[Numerics, list[str]]:
+    """The class of the run; user code alone computes in whatever it likes."""
+    if model is None:
+        return Numerics(engine="Python"), []
+    return resolve_numerics(run, stored_dtype(model), machine_of(os.environ))
 
 
 def _requests_digest(plan: OrderedPlan) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalfleet_worker.protocol import FailureReason, PlanReport, RunError, from_json, to_json
+from evalfleet_worker.protocol import FailureReason, Numerics, PlanReport, RunError, from_json, to_json
 from evalfleet_worker.requests import Answer, Request, Unit
 
 REQUESTS_FILE = "requests.parquet"
@@ -50,6 +50,12 @@ class Plan:
     unit_digests: tuple[str, ...]
     documents: Mapping[str, str]
     extra: Mapping[str, Any]
+
+    @property
+    def numerics(self) -> Numerics | None:
+        """The class of arithmetic that every answer must have; None where the plan chose none."""
+        chosen = self.extra.get("numerics")
+        return from_json(Numerics, chosen) if chosen else None
 
     def to_bytes(self) -> bytes:
         """JSON form."""

@@ -43,7 +43,7 @@ def react(ended: WorkerExit, crashes: int) -> Reaction:
         return Reaction(f"{ended.worker} finished: nothing is left to claim")
     if ended.stopped:
         return Reaction(f"{ended.worker} stopped", release=True)
-    if ended.code == ExitCode.FATAL:
+    if ended.code in (ExitCode.FATAL, ExitCode.UNSUITABLE):  # another worker would meet the same machine
         return Reaction(_said(ended), give_up=True)
     if ended.code < 0:
         name = signal.Signals(-ended.code).name
