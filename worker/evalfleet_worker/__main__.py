@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalfleet_worker.harness.startup import TorchNeededError, restart_with_torch
 from evalfleet_worker.protocol import (
     ErrorReport,
     ExitCode,
@@ -65,6 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
         _tell(parsed, ErrorReport(error.reason, error.message))
         log.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message is for people, not a trace
         return int(_exit_code(error.reason, parsed.command))
+    except TorchNeededError as error:
+        log.info("%s is needed by a task: starting anew with it", error)
+        restart_with_torch()
     except StoreUnavailableError as error:
         _tell(parsed, ErrorReport(FailureReason.STORE_UNAVAILABLE, f"the store does not answer: {error}"))
         log.error("the store does not answer: %s", error)  # noqa: TRY400 - as above

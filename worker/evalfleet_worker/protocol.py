@@ -96,6 +96,10 @@ class ModelSpec:
     adapter_uri: str | None = None
     tokenizer_uri: str | None = None
     chat_template: str | None = None
+    add_bos_token: bool | None = None
+    prefix_token_id: int | None = None
+    max_length: int | None = None
+    """Longest input in tokens, where it is to be less than the model's own."""
     trust_remote_code: bool = False
     """Both keys (job and policy) are given; decided by the shell."""
 
@@ -109,11 +113,20 @@ class LmEvalSpec:
     num_few_shot: int | None = None
     limit: int | None = None
     apply_chat_template: bool = False
-    few_shot_as_multiturn: bool = False
+    few_shot_as_multiturn: bool | None = None
+    """None: as lm-eval, true with a chat template."""
     system_instruction: str | None = None
     generation: Mapping[str, Any] | None = None
     """Overrides of `generation_kwargs` (until, max_gen_toks, temperature, do_sample, ...)."""
     repeats: int | None = None
+    samples: tuple[int, ...] | None = None
+    """0-based indices of the documents to evaluate; None = all, or `limit`."""
+    few_shot_seed: int = 1234
+    predict_only: bool = False
+    """Keep the answers and compute no metric."""
+    chat_template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    enable_thinking: bool | None = None
+    think_end_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +210,8 @@ class RunSpec:
     evaluations: tuple[EvaluationSpec, ...]
     engine: EngineSpec = EngineSpec()
     data_uri: str | None = None
+    na_values: str = "Refuse"
+    """What words as NA mean in a column that is used: Refuse (say so, and stop) or Keep (text)."""
     offline: bool = False
     seed: int = 0
     allow_unsafe_code: bool = False

@@ -1,6 +1,7 @@
 """EvaluationJob: one bounded evaluation of one model on up to 64 evaluations."""
 
 import json
+from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator
@@ -57,6 +58,12 @@ class Model(WireModel):
     """tokenizerUri of a tokenizer that is not beside the weights. Unset: the model's own."""
     chat_template: LongText | None = None
     """chatTemplate (Jinja) in place of the tokenizer's own. Unset: the tokenizer's."""
+    add_bos_token: bool | None = None
+    """addBosToken before every prompt (lm-eval's add_bos_token). Unset: as the tokenizer does by itself."""
+    prefix_token_id: NonNegativeInt | None = None
+    """prefixTokenId that stands for an empty context (lm-eval's prefix_token_id). Unset: BOS, else EOS."""
+    max_length: PositiveInt | None = None
+    """maxLength of an input in tokens (lm-eval's max_length), at most the model's. Unset: the model's."""
     trust_remote_code: bool = False
     """trustRemoteCode: run Python code shipped with the model. Default false; needs allowRemoteCode too."""
     secret_name: Name | None = None
@@ -76,8 +83,23 @@ class LmEval(WireModel):
     """limit of documents per task, from the start. Unset: all documents."""
     apply_chat_template: bool = False
     """applyChatTemplate: render the requests with the chat template. Default false."""
-    few_shot_as_multiturn: bool = False
-    """fewShotAsMultiturn: few-shot examples as turns of the chat. Default false; needs applyChatTemplate."""
+    few_shot_as_multiturn: bool | None = None
+    """fewShotAsMultiturn: few-shot examples as turns of the chat. Unset: as applyChatTemplate, which it needs."""
+    few_shot_seed: NonNegativeInt = 1234
+    """fewShotSeed of the choice of few-shot examples. Default 1234, as in lm-eval."""
+    samples: Annotated[list[NonNegativeInt], Field(min_length=1, max_length=10000)] | None = None
+    """samples: indices (from 0) of the documents to evaluate, in every task. Unset: all, or the first limit."""
+    predict_only: bool = False
+    """predictOnly: keep the answers and compute no metric. Default false."""
+    chat_template_arguments: (
+        Annotated[dict[str, Annotated[str, StringConstraints(max_length=1024)] | bool | int], Field(max_length=32)]
+        | None
+    ) = Field(default=None, json_schema_extra={"preserveUnknownFields": True})
+    """chatTemplateArguments: variables of the chat template (lm-eval's chat_template_args). Unset: none."""
+    enable_thinking: bool | None = None
+    """enableThinking: the chat template's variable enable_thinking. Unset: the template's own default."""
+    think_end_token: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """thinkEndToken: generated text up to it (for example </think>) is reasoning and not scored. Unset: all is."""
     system_instruction: LongText | None = None
     """systemInstruction put before every request. Unset: none."""
     generation: "Generation | None" = None
@@ -88,11 +110,18 @@ class LmEval(WireModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one("task", "taskConfig"),
         Rule(
-            cel="!self.fewShotAsMultiturn || self.applyChatTemplate",
+            cel="!has(self.fewShotAsMultiturn) || !self.fewShotAsMultiturn || self.applyChatTemplate",
             message="fewShotAsMultiturn needs applyChatTemplate: true",
             holds=lambda lm_eval: not lm_eval.few_shot_as_multiturn or lm_eval.apply_chat_template,
         ),
+        at_most_one("limit", "samples"),
     )
+
+    @field_validator("task_config", mode="before")
+    @classmethod
+    def _as_json(cls, config: Any) -> Any:
+        """YAML reads dates of their own kind; they are text here, as an API server makes of them."""
+        return _dates_as_text(config)
 
     @field_validator("task_config")
     @classmethod
@@ -100,6 +129,14 @@ class LmEval(WireModel):
         if config is not None and len(json.dumps(config, default=str)) > TASK_CONFIG_LIMIT_BYTES:
             raise ValueError("taskConfig is larger than 64 KiB: put long documents into a data file")
         return config
+
+
+def _dates_as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(_dates_as_text(key)): _dates_as_text(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_dates_as_text(member) for member in value]
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Generation(WireModel):
@@ -169,6 +206,8 @@ class Data(WireModel):
     """uri of a folder with dataset files. Unset: datasets are found by name on the hub."""
     secret_name: Name | None = None
     """secretName of a Secret in this namespace with the credentials for uri. Unset: none."""
+    na_values: Literal["Refuse", "Keep"] = "Refuse"
+    """naValues: words as NA and None, and empty cells, in a csv column that is used. Default Refuse; Keep: text."""
     offline: bool = False
     """offline: forbid access to the hub. Default false."""
 

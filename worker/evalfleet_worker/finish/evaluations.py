@@ -11,6 +11,7 @@ from evalfleet_worker.finish.merge import Merged, failed_evaluations
 from evalfleet_worker.harness.interface import HarnessContext, HarnessResult, Replay
 from evalfleet_worker.harness.offline import hub_access
 from evalfleet_worker.harness.registry import harness_of
+from evalfleet_worker.harness.startup import TorchNeededError
 from evalfleet_worker.harness.tokenizer import load_encoder
 from evalfleet_worker.model.resolve import resolve_model
 from evalfleet_worker.plan.identities import IDENTITIES, Identities, read_identities
@@ -71,7 +72,7 @@ def score_evaluations(committed: Committed, cache: Path, progress: Callable[[str
     """
     run = committed.run
     names = [spec.name for spec in run.evaluations]
-    failed = failed_evaluations(names, committed.identities, committed.merged, committed.plan)
+    failed = failed_evaluations(names, committed.identities, committed.merged, committed.plan) | _refused(committed)
     results: dict[str, HarnessResult] = {}
     encoder = once(lambda: load_encoder(resolve_model(run.model, cache), run.model))
     context = HarnessContext(run, encoder, progress)
@@ -87,6 +88,12 @@ def score_evaluations(committed: Committed, cache: Path, progress: Callable[[str
     return Scores(results, {name: failed[name] for name in names if name in failed})
 
 
+def _refused(committed: Committed) -> dict[str, EvaluationFailure]:
+    """Evaluations that the plan refused, and why."""
+    refused: Mapping[str, Mapping[str, str]] = committed.plan.extra.get("refused", {})
+    return {name: EvaluationFailure(name, report["reason"], report["message"]) for name, report in refused.items()}
+
+
 def _check_any(results: Mapping[str, HarnessResult], failed: Mapping[str, EvaluationFailure]) -> None:
     """Where no evaluation has a score, the reason is the run's, and the units stay for a mended version."""
     own = [failure for failure in failed.values() if failure.reason != FailureReason.SAMPLES_FAILED]
@@ -97,7 +104,7 @@ def _check_any(results: Mapping[str, HarnessResult], failed: Mapping[str, Evalua
 def _score(spec: EvaluationSpec, context: HarnessContext, committed: Committed) -> HarnessResult | EvaluationFailure:
     try:
         return harness_of(spec).finish(spec, context, _replay(spec, committed))
-    except (StoreUnavailableError, MemoryError):
+    except (StoreUnavailableError, MemoryError, TorchNeededError):
         raise
     except RunError as error:
         if error.reason in OF_THE_PLACE:

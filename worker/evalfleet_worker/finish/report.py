@@ -38,7 +38,8 @@ def report_of(committed: Committed, scores: Scores, started: float) -> FinishRep
     comparisons = committed.store.comparisons()
     twice, mismatched = executions(comparisons)
     scored = sum(result.samples for result in scores.results.values())
-    failed = sum(plan.extra["evaluations"][name]["samples"] for name in scores.failed)
+    planned = plan.extra["evaluations"]  # without those that the plan refused
+    failed = sum(planned[name]["samples"] for name in scores.failed if name in planned)
     return FinishReport(
         run_id=committed.run.run_id,
         outcome=outcome_of(scores),

@@ -6,6 +6,7 @@ of each, never assumed: byte-level BPE merges across it surprisingly often.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
@@ -15,6 +16,9 @@ DEFAULT_GENERATED_TOKENS = 256
 
 REMEMBERED = 1024
 """Contexts and short texts whose ids are kept: the choices of a document follow each other."""
+
+SHOWN = 40
+"""Characters of a context in a message."""
 
 Pair = tuple[list[int], list[int]]
 
@@ -35,27 +39,39 @@ class Tokenizer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class EncodingOptions:
+    """HFLM's `add_bos_token` (None = as the tokenizer does) and `prefix_token_id` (None = BOS, else EOS)."""
+
+    add_bos_token: bool | None = None
+    prefix_token_id: int | None = None
+
+
 class TextEncoder:
     """Encodes prompts for a causal language model; remembers what it has encoded.
 
     Args:
         tokenizer: a transformers tokenizer.
         max_length: the model's maximum input length [tokens].
+        options: how to deviate from what the tokenizer does by itself.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, options: EncodingOptions = EncodingOptions()) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._options = options
         self.encode = lru_cache(maxsize=REMEMBERED)(self._encode)
 
     @cached_property
     def prefix_token_id(self) -> int:
-        """The token that stands for an empty context: BOS, else EOS.
+        """The token that stands for an empty context: as asked for, else BOS, else EOS.
 
         Raises:
             RunError: MODEL_UNREADABLE when the tokenizer has neither.
         """
         tokenizer = self.tokenizer
+        if self._options.prefix_token_id is not None:
+            return self._options.prefix_token_id
         prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if prefix is None:
             raise RunError(
@@ -70,8 +86,8 @@ class TextEncoder:
 
     def _encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
         """Token ids; special tokens are left out where the text already starts with BOS."""
-        if add_special_tokens is None and text.startswith(self._prefix_text):
-            add_special_tokens = False
+        if add_special_tokens is None:
+            add_special_tokens = False if text.startswith(self._prefix_text) else self._options.add_bos_token
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         return self.tokenizer.encode(text, **options)
 
@@ -88,6 +104,12 @@ class TextEncoder:
             context, continuation = context[:-spaces], context[-spaces:] + continuation
         context_ids = self.encode(context)
         whole = self._encode(context + continuation)
+        if context_ids and continuation and len(whole) <= len(context_ids):
+            raise RunError(
+                FailureReason.INVALID_TASK,
+                f"the tokens of {context[-SHOWN:]!r} and of {continuation!r} merge into one, which leaves nothing to "
+                "score: let a space or a line end stand between them (target_delimiter, or in doc_to_text)",
+            )
         return self._checked(context_ids, whole[len(context_ids) :], continuation)
 
     def _without_context(self, continuation: str) -> Pair:
@@ -137,8 +159,24 @@ class TextEncoder:
         """Ids of a text to embed, with its special tokens, cut to the model's length by the tokenizer."""
         return self.tokenizer.encode(text, truncation=True, max_length=self.max_length)
 
+    def special_id(self, text: str) -> int | None:
+        """The id of a text that is one special token, which decoding leaves out; else None."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        is_special = len(ids) == 1 and self.tokenizer.decode(ids, skip_special_tokens=True) == ""
+        return ids[0] if is_special else None
+
     def end_of_text(self) -> str:
-        """The text of the EOS token: always a stop string."""
+        """The text of the EOS token: always a stop string.
+
+        Raises:
+            RunError: MODEL_UNREADABLE when the tokenizer has none.
+        """
+        if self.tokenizer.eos_token_id is None:
+            raise RunError(
+                FailureReason.MODEL_UNREADABLE,
+                "the tokenizer has no EOS token, so that no generated answer would end: name one in its "
+                "tokenizer_config.json",
+            )
         return self.tokenizer.decode(self.tokenizer.eos_token_id, skip_special_tokens=False)
 
 

@@ -20,11 +20,13 @@ class HarnessContext:
         run: the run that the evaluation belongs to.
         encoder: loads the model's tokenizer on its first call and returns the encoder.
         progress: takes one line about what is being done.
+        generation_config: what the model recommends for generation.
     """
 
     run: RunSpec
     encoder: Callable[[], TextEncoder]
     progress: Callable[[str], None]
+    generation_config: Callable[[], Mapping[str, Any]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class HarnessPlan:
         samples: documents that will be counted.
         documents: files stored with the plan, from which the finisher replays the harness.
         digest: of the harness's calls; the finisher refuses to score another set.
+        warnings: what is scored, but perhaps not as meant; sentences for the summary.
     """
 
     requests: Sequence[Request]
     samples: int
     documents: Mapping[str, bytes]
     digest: str
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache as once
 from pathlib import Path
@@ -12,21 +12,21 @@ from typing import Any
 
 from evalfleet_worker.engine.visible import machine_of
 from evalfleet_worker.harness.data import with_local_data
-from evalfleet_worker.harness.interface import HarnessContext, HarnessPlan
+from evalfleet_worker.harness.interface import HarnessContext
 from evalfleet_worker.harness.offline import hub_access
-from evalfleet_worker.harness.registry import harness_of
 from evalfleet_worker.harness.sampling import is_sampled
 from evalfleet_worker.harness.startup import hide_torch
-from evalfleet_worker.harness.tokenizer import load_encoder
+from evalfleet_worker.harness.tokenizer import generation_config, load_encoder
 from evalfleet_worker.model.check import check_model
 from evalfleet_worker.model.resolve import ResolvedModel, resolve_model, stored_dtype
 from evalfleet_worker.numerics import resolve_numerics
+from evalfleet_worker.plan.evaluations import PlannedEvaluations, plan_evaluations
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
 from evalfleet_worker.plan.order import OrderedPlan, order_requests
 from evalfleet_worker.plan.size import plan_size, size_as_cut
 from evalfleet_worker.plan.units import cut_units
-from evalfleet_worker.protocol import EvaluationSpec, Numerics, PlanReport, RunSpec, to_json
+from evalfleet_worker.protocol import Numerics, PlanReport, RunSpec, to_json
 from evalfleet_worker.store.plan_file import PlanDraft
 from evalfleet_worker.store.run_store import RunStore
 
@@ -68,13 +68,18 @@ def draft_plan(
     run: RunSpec, local: RunSpec, model: ResolvedModel | None, progress: Progress, started: float
 ) -> PlanDraft:
     """The plan of a run, not yet published; `local` has its data on this machine, `started` is monotonic."""
-    context = HarnessContext(local, once(lambda: load_encoder(_required(model), run.model)), progress)
+    context = HarnessContext(
+        local,
+        once(lambda: load_encoder(_required(model), run.model)),
+        progress,
+        lambda: generation_config(_required(model)),
+    )
     with ExitStack() as stack:
         proofs = [stack.enter_context(proof) for proof in check_model(model, run)] if model else []
         with hub_access(run):
-            harness_plans = {spec.name: _plan_evaluation(spec, context) for spec in run.evaluations}
+            planned = plan_evaluations(run, context)
         progress("ordering requests and cutting units")
-        draft = _draft(run, model, harness_plans, started)
+        draft = _draft(run, model, planned, started)
         for proof in proofs:
             proof.check()
         return draft
@@ -93,16 +98,8 @@ def _required(model: ResolvedModel | None) -> ResolvedModel:
     return model
 
 
-def _plan_evaluation(evaluation: EvaluationSpec, context: HarnessContext) -> HarnessPlan:
-    context.progress(f"{evaluation.name}: loading")
-    plan = harness_of(evaluation).plan(evaluation, context)
-    context.progress(f"{evaluation.name}: {plan.samples} samples, {len(plan.requests)} requests")
-    return plan
-
-
-def _draft(
-    run: RunSpec, model: ResolvedModel | None, harness_plans: Mapping[str, HarnessPlan], started: float
-) -> PlanDraft:
+def _draft(run: RunSpec, model: ResolvedModel | None, evaluations: PlannedEvaluations, started: float) -> PlanDraft:
+    harness_plans = evaluations.plans
     planned = [request for plan in harness_plans.values() for request in plan.requests]
     digest = model.digest if model else ""
     numerics, messages = _numerics(run, model)
@@ -132,17 +129,19 @@ def _draft(
         f"{name}/{file}": content for name, plan in harness_plans.items() for file, content in plan.documents.items()
     }
     documents[IDENTITIES] = write_identities(ordered)
-    extra = _extra(run, harness_plans, started) | {
+    extra = _extra(run, evaluations, started) | {
         "modelFingerprint": model.fingerprint if model else "",
         "numerics": to_json(numerics),
     }
     return PlanDraft(report, units, documents, (), extra)
 
 
-def _extra(run: RunSpec, harness_plans: Mapping[str, HarnessPlan], started: float) -> dict[str, Any]:
+def _extra(run: RunSpec, evaluations: PlannedEvaluations, started: float) -> dict[str, Any]:
     """Facts that the finisher needs, and what the plan was made with."""
+    plans = evaluations.plans
     return {
-        "evaluations": {name: {"digest": plan.digest, "samples": plan.samples} for name, plan in harness_plans.items()},
+        "evaluations": {name: {"digest": plan.digest, "samples": plan.samples} for name, plan in plans.items()},
+        "refused": {name: to_json(report) for name, report in evaluations.refused.items()},
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         "specDigest": run.digest(),
         "planSeconds": round(time.monotonic() - started, 3),

@@ -1,18 +1,20 @@
 """The documents of lm-eval tasks, recorded in the plan and given back to the replay.
 
 Data sets are loaded once, by the plan. What each task made of a split (after `process_docs`) is stored as Parquet
-and handed out again when the finisher builds the task anew, so that it never asks the hub and a task that shuffles
-cannot shuffle otherwise.
+(as JSON where its rows were written as JSON or CSV) and handed out again when the task is built anew, so that it
+never asks the hub and a task that shuffles cannot shuffle otherwise.
 """
 
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache as once
 from typing import Any
 
+from evalfleet_worker.harness.rows import Rows
+
 SPLIT_METHODS = ("training_docs", "validation_docs", "test_docs", "fewshot_docs")
-NONE = b"null"
 
 
 class DocumentStore:
@@ -34,38 +36,48 @@ class DocumentStore:
         return {name: _write(documents) for name, documents in self._documents.items()}
 
 
+Load = Callable[[Any, Callable[[], None]], None]
+"""Gives a task its data set: the task, and lm-eval's own way to do so."""
+
+
 @contextmanager
-def documents_of_tasks(store: DocumentStore) -> Iterator[None]:
-    """While active, lm-eval's tasks take their documents through `store`."""
+def documents_of_tasks(store: DocumentStore, load: Load = lambda _, download: download()) -> Iterator[None]:
+    """While active, lm-eval's tasks take their documents through `store`, also those that Python classes build."""
     from lm_eval.api.task import ConfigurableTask
 
-    originals = {method: getattr(ConfigurableTask, method) for method in SPLIT_METHODS}
-    original_download = ConfigurableTask.download
+    original = ConfigurableTask.__init__
 
-    def download(task: Any, *args: Any, **kwargs: Any) -> None:
+    def initialize(task: Any, *args: Any, **kwargs: Any) -> None:
+        name = once(lambda: str(task.config.task or type(task).__name__))  # a class gets its name afterwards
+        for method in SPLIT_METHODS:
+            setattr(task, method, _remembered(store, name, method, getattr(task, method)))
+        download = task.download
         if store.replaying:
-            task.dataset = {}
+            task.download = lambda *_, **__: setattr(task, "dataset", {})
         else:
-            original_download(task, *args, **kwargs)
+            task.download = lambda *given, **named: load(task, lambda: download(*given, **named))
+        original(task, *args, **kwargs)
 
-    def remembered(method: str) -> Callable[[Any], Any]:
-        return lambda task: store.split(f"{task.config.task}.{method}", lambda: originals[method](task))
-
-    ConfigurableTask.download = download
-    for method in SPLIT_METHODS:
-        setattr(ConfigurableTask, method, remembered(method))
+    ConfigurableTask.__init__ = initialize
     try:
         yield
     finally:
-        ConfigurableTask.download = original_download
-        for method, original in originals.items():
-            setattr(ConfigurableTask, method, original)
+        ConfigurableTask.__init__ = original
+
+
+def _remembered(
+    store: DocumentStore, name: Callable[[], str], method: str, make: Callable[[], Any]
+) -> Callable[[], Any]:
+    """The split method of one task, whatever class it is of: classes of task files have their own."""
+    return lambda: store.split(f"{name()}.{method}", make)
 
 
 def _write(documents: Any) -> bytes:
     import datasets
     import pyarrow.parquet as pq
 
+    if isinstance(documents, Rows):
+        return json.dumps({"rows": documents, "features": list(documents.features)}).encode()
     if not isinstance(documents, datasets.Dataset):
         return json.dumps(documents).encode()
     buffer = io.BytesIO()
@@ -77,6 +89,7 @@ def _read(content: bytes) -> Any:
     import datasets
     import pyarrow.parquet as pq
 
-    if not content.startswith(b"PAR1"):
-        return json.loads(content)
-    return datasets.Dataset(pq.read_table(io.BytesIO(content)))
+    if content.startswith(b"PAR1"):
+        return datasets.Dataset(pq.read_table(io.BytesIO(content)))
+    read = json.loads(content)
+    return Rows(read["rows"], read["features"]) if isinstance(read, dict) else read

@@ -1,6 +1,6 @@
 """The two stand-ins for a model: one that lends lm-eval its tokenizer while it plans, one that replays answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.model import LM
@@ -14,11 +14,17 @@ ReadAnswers = Callable[[RequestType, int], Sequence[Answer]]
 
 
 class PromptModel(LM):  # type: ignore[misc]  # lm_eval has no type information
-    """Renders prompts with the model's chat template; answers nothing."""
+    """Renders prompts with the model's chat template; answers nothing.
 
-    def __init__(self, encoder: Callable[[], TextEncoder]) -> None:
+    Attributes:
+        without_system: prompts from which the template dropped the system message.
+    """
+
+    def __init__(self, encoder: Callable[[], TextEncoder], template_arguments: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self._encoder = encoder
+        self._template_arguments = template_arguments or {}
+        self.without_system = 0
 
     @property
     def tokenizer_name(self) -> str:
@@ -29,10 +35,13 @@ class PromptModel(LM):  # type: ignore[misc]  # lm_eval has no type information
         """The rendered conversation; without its system message where the template refuses one (as HFLM does)."""
         import jinja2
 
+        system = [turn["content"] for turn in chat_history if turn["role"] == "system"]
         try:
-            return self._render(chat_history, add_generation_prompt)
+            rendered = self._render(chat_history, add_generation_prompt)
         except jinja2.exceptions.TemplateError:
-            return self._render([turn for turn in chat_history if turn["role"] != "system"], add_generation_prompt)
+            rendered = self._render([turn for turn in chat_history if turn["role"] != "system"], add_generation_prompt)
+        self.without_system += any(content.strip() not in rendered for content in system)
+        return rendered
 
     def _render(self, chat_history: list[dict[str, str]], add_generation_prompt: bool) -> str:
         tokenizer: Any = self._encoder().tokenizer
@@ -46,6 +55,7 @@ class PromptModel(LM):  # type: ignore[misc]  # lm_eval has no type information
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
+            **self._template_arguments,
         )
         return rendered
 

@@ -2,20 +2,19 @@
 
 import hashlib
 import json
-import random
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.harness.data import data_folder
+from evalfleet_worker.harness.lm_eval.owndata import is_own
 from evalfleet_worker.harness.lm_eval.refuse import FILE_FORMATS, check_task_config, unsafe_code
+from evalfleet_worker.harness.lm_eval.seeds import seed_generators
+from evalfleet_worker.harness.lm_eval.shots import demonstrate_first_gold, separate_shots
+from evalfleet_worker.harness.startup import let_torch_in
 from evalfleet_worker.protocol import FailureReason, LmEvalSpec, RunError, RunSpec
-
-RANDOM_SEED = 0
-OTHER_SEED = 1234
-"""lm-eval's defaults (`lm_eval.defaults`): python, and numpy, torch and few-shot sampling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,7 @@ class LoadedTasks:
 
     tasks: dict[str, Any]
     groups: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The form that `lm_eval.evaluator.evaluate` takes."""
@@ -37,29 +37,69 @@ def load_tasks(spec: LmEvalSpec, run: RunSpec, replaying: bool = False) -> Loade
     Raises:
         RunError: unknown task, refused config, or unreadable data.
     """
-    _seed()
+    seed_generators()
     loaded = _load(spec, run, replaying)
+    warnings = []
     for name, task in loaded.tasks.items():
         _check_task(name, task, run)
         _apply_overrides(task, spec)
-    return loaded
+        demonstrate_first_gold(task)
+        warnings.append(separate_shots(name, task, is_own(task, spec)))
+    return replace(loaded, warnings=tuple(warning for warning in warnings if warning))
 
 
 def build_requests(loaded: LoadedTasks, spec: LmEvalSpec, model: Any) -> None:
-    """Let every task build its requests, with the arguments that `evaluate` gives it."""
-    for task in loaded.tasks.values():
-        task.build_all_requests(
-            limit=spec.limit, rank=0, world_size=1, **prompt_options(spec), **_template(spec, model)
+    """Let every task build its requests, with the arguments that `evaluate` gives it.
+
+    Raises:
+        RunError: INVALID_TASK, naming the task, for what lm-eval cannot build.
+    """
+    for name, task in loaded.tasks.items():
+        chosen = chosen_samples(name, task, spec)
+        try:
+            task.build_all_requests(
+                limit=spec.limit, samples=chosen, rank=0, world_size=1, **prompt_options(spec), **_template(spec, model)
+            )
+        except RunError:
+            raise
+        except Exception as error:  # lm-eval and functions of tasks raise anything
+            let_torch_in(error)
+            raise RunError(
+                FailureReason.INVALID_TASK, f"task {name!r}: prompts cannot be built: {type(error).__name__}: {error}"
+            ) from error
+
+
+def chosen_samples(name: str, task: Any, spec: LmEvalSpec) -> list[int] | None:
+    """The indices of the documents that are asked for; None = all, or the first `limit`.
+
+    Raises:
+        RunError: INVALID_TASK for an index that the task does not have.
+    """
+    if spec.samples is None:
+        return None
+    chosen, count = sorted(set(spec.samples)), len(task.eval_docs)
+    if chosen[-1] >= count:
+        raise RunError(
+            FailureReason.INVALID_TASK,
+            f"samples: task {name!r} has no document {chosen[-1]}; it has {count}, counted from 0",
         )
+    return chosen
 
 
 def prompt_options(spec: LmEvalSpec) -> dict[str, Any]:
-    """The options of `evaluate` that shape prompts."""
+    """The options of `evaluate` that shape prompts; few-shot examples are turns by default, as in lm-eval's CLI."""
+    as_turns = spec.few_shot_as_multiturn
     return {
         "system_instruction": spec.system_instruction,
         "apply_chat_template": spec.apply_chat_template,
-        "fewshot_as_multiturn": spec.few_shot_as_multiturn,
+        "fewshot_as_multiturn": spec.apply_chat_template if as_turns is None else as_turns,
     }
+
+
+def template_arguments(spec: LmEvalSpec) -> dict[str, Any]:
+    """Arguments of the chat template, as HFLM puts them together."""
+    thinking = {} if spec.enable_thinking is None else {"enable_thinking": spec.enable_thinking}
+    return {**spec.chat_template_arguments, **thinking}
 
 
 def _template(spec: LmEvalSpec, model: Any) -> dict[str, Any]:
@@ -88,13 +128,6 @@ def call_digest(calls: dict[str, list[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _seed() -> None:
-    import numpy as np
-
-    random.seed(RANDOM_SEED)
-    np.random.seed(OTHER_SEED)
-
-
 def _load(spec: LmEvalSpec, run: RunSpec, replaying: bool) -> LoadedTasks:
     from lm_eval.tasks import TaskManager
 
@@ -103,7 +136,7 @@ def _load(spec: LmEvalSpec, run: RunSpec, replaying: bool) -> LoadedTasks:
         if spec.task_config is not None:
             check_task_config(spec.task_config, run)
             manager = TaskManager(include_defaults=_names_tasks(spec.task_config), metadata=metadata)
-            item = _build_inline(manager, _below_data(spec.task_config, None if replaying else data_folder(run)))
+            item = _build_inline(manager, _prepared(spec.task_config, None if replaying else data_folder(run)))
         else:
             manager = TaskManager(metadata=metadata)
             item = spec.task
@@ -111,6 +144,7 @@ def _load(spec: LmEvalSpec, run: RunSpec, replaying: bool) -> LoadedTasks:
     except RunError:
         raise
     except Exception as error:  # lm-eval and datasets raise anything for a bad config or file
+        let_torch_in(error)
         raise _load_error(spec, error) from error
     return LoadedTasks(loaded["tasks"], loaded["groups"])
 
@@ -129,21 +163,24 @@ def _names_tasks(config: Mapping[str, Any]) -> bool:
     return any(isinstance(member, str) or (isinstance(member, Mapping) and _names_tasks(member)) for member in members)
 
 
-def _below_data(config: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """The config with `data_files` made absolute below the run's data folder."""
+def _prepared(config: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """The config as lm-eval can take it: `data_files` absolute below the data folder, no temperature that is null."""
     result = deepcopy(dict(config))
-    _resolve_files(result, folder)
+    _prepare(result, folder)
     return result
 
 
-def _resolve_files(config: dict[str, Any], folder: Path | None) -> None:
+def _prepare(config: dict[str, Any], folder: Path | None) -> None:
+    generation = config.get("generation_kwargs")
+    if isinstance(generation, dict) and generation.get("temperature", 0) is None:
+        del generation["temperature"]
     kwargs = config.get("dataset_kwargs") or {}
     if folder is not None and config.get("dataset_path", FILE_FORMATS[0]) in FILE_FORMATS and "data_files" in kwargs:
         kwargs["data_files"] = _absolute(kwargs["data_files"], folder)
     members = config.get("task")
     for member in members if isinstance(members, list) else ():
         if isinstance(member, dict):
-            _resolve_files(member, folder)
+            _prepare(member, folder)
 
 
 def _absolute(files: Any, folder: Path) -> Any:
@@ -189,4 +226,6 @@ def _apply_overrides(task: Any, spec: LmEvalSpec) -> None:
         task.set_config(key="num_fewshot", value=0)
     if spec.repeats is not None:
         task.set_config(key="repeats", value=spec.repeats)
-    task.set_fewshot_seed(seed=OTHER_SEED)
+    if spec.predict_only:
+        task.override_metric(metric_name="bypass")
+    task.set_fewshot_seed(seed=spec.few_shot_seed)
