@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from lm_eval_suite import choice_task, dataset, generation_task, metrics, run_of, write_model
+from lm_eval_suite import choice_task, dataset, generation_task, metrics, run_of, score, write_model
 
+from evalfleet_worker.finish import finish_run
 from evalfleet_worker.plan.planner import plan_run
 from evalfleet_worker.protocol import EvaluationSpec, LmEvalSpec, RunError
+from evalfleet_worker.requests import Answer
 from evalfleet_worker.store.run_store import RunStore
 
 ROWS = [
@@ -234,6 +236,20 @@ def test_a_refused_evaluation_does_not_take_the_others_with_it(model, tmp_path):
     assert refused.keys() == {"bad"}
     assert refused["bad"]["reason"] == TASK
     assert any(line.startswith("refused: InvalidTask: bad: task 'choice', metric 'f1'") for line in lines)
+    score(store, LengthEngine())
+    finished = finish_run(run, store, tmp_path)
+    assert finished.outcome == "SomeEvaluationsFailed"
+    assert {result.evaluation for result in finished.results} == {"good"}
+    assert [(failure.evaluation, failure.reason) for failure in finished.failed] == [("bad", TASK)]
+
+
+class LengthEngine:
+    """Answers with the negative number of tokens."""
+
+    device = "toy"
+
+    def score(self, requests):
+        return [Answer(r.row, log_probability=-float(len(r.token_ids)), is_greedy=False) for r in requests]
 
 
 def test_a_target_that_no_answer_can_match_is_warned_of(model, tmp_path):
