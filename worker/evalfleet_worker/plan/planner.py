@@ -123,7 +123,7 @@ def _draft(run: RunSpec, model: ResolvedModel | None, evaluations: PlannedEvalua
         requests_digest=_requests_digest(ordered),
         samples=sum(plan.samples for plan in harness_plans.values()),
         numerics=str(numerics),
-        messages=tuple(messages),
+        messages=(*messages, *evaluations.warnings),
     )
     documents = {
         f"{name}/{file}": content for name, plan in harness_plans.items() for file, content in plan.documents.items()
