@@ -175,7 +175,7 @@ class TextEncoder:
             raise RunError(
                 FailureReason.MODEL_UNREADABLE,
                 "the tokenizer has no EOS token, so that no generated answer would end: name one in its "
-                "tokenizer_config.json",
+                "tokenizer_config.json, or another tokenizer as model.tokenizerUri",
             )
         return self.tokenizer.decode(self.tokenizer.eos_token_id, skip_special_tokens=False)
 

@@ -1,12 +1,18 @@
 """Loading the tokenizer of a resolved model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from evalfleet_worker.harness.encode import EncodingOptions, TextEncoder
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
+
+VOCABULARIES = ("tokenizer.json", "*.model", "*.tiktoken", "tekken.json", "vocab.*")
+NO_TOKENIZER = (
+    "it holds no tokenizer (tokenizer.json, or what its class reads): save the tokenizer beside the model, or name the "
+    "folder of one as model.tokenizerUri"
+)
 
 
 class TokenizerSource(Protocol):
@@ -65,9 +71,19 @@ def load_tokenizer(model: TokenizerSource, spec: ModelSpec) -> Any:
     """The transformers tokenizer of a model."""
     from transformers import AutoTokenizer
 
+    folder = Path(model.tokenizer_path)
     try:
-        return AutoTokenizer.from_pretrained(str(model.tokenizer_path), trust_remote_code=spec.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=spec.trust_remote_code)
     except Exception as error:  # transformers raises anything for a damaged tokenizer
-        raise RunError(
-            FailureReason.MODEL_UNREADABLE, f"{model.tokenizer_path}: the tokenizer cannot be read: {error}"
-        ) from error
+        why = f"the tokenizer cannot be read: {error}" if _has_vocabulary(folder, ()) else NO_TOKENIZER
+        raise RunError(FailureReason.MODEL_UNREADABLE, f"{folder}: {why}") from error
+    names = set(getattr(tokenizer, "vocab_files_names", {}).values())
+    if names and not _has_vocabulary(folder, names):  # transformers makes an empty one then
+        raise RunError(FailureReason.MODEL_UNREADABLE, f"{folder}: {NO_TOKENIZER}")
+    return tokenizer
+
+
+def _has_vocabulary(folder: Path, names: Iterable[str]) -> bool:
+    """Whether the folder holds a file out of which a vocabulary is read."""
+    patterns = (*VOCABULARIES, *names)
+    return any(True for pattern in patterns for _ in folder.glob(pattern))

@@ -25,6 +25,7 @@ from evalfleet_worker.plan.identities import IDENTITIES, write_identities
 from evalfleet_worker.plan.keys import KeySpace
 from evalfleet_worker.plan.order import OrderedPlan, order_requests
 from evalfleet_worker.plan.size import plan_size, size_as_cut
+from evalfleet_worker.plan.token_ids import check_token_ids
 from evalfleet_worker.plan.units import cut_units
 from evalfleet_worker.protocol import Numerics, PlanReport, RunSpec, to_json
 from evalfleet_worker.store.plan_file import PlanDraft
@@ -78,6 +79,8 @@ def draft_plan(
         proofs = [stack.enter_context(proof) for proof in check_model(model, run)] if model else []
         with hub_access(run):
             planned = plan_evaluations(run, context)
+        if model:
+            check_token_ids(planned.plans, model.config.vocabulary, context.encoder)
         progress("ordering requests and cutting units")
         draft = _draft(run, model, planned, started)
         for proof in proofs:
