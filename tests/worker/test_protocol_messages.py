@@ -1,6 +1,7 @@
 """What workers and shell say to each other survives hostile and oversized content."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,33 @@ def test_last_words_of_any_length_are_readable(tmp_path: Path) -> None:
         FailureReason.INVALID_MODEL_REF,
         FailureReason.INTERNAL_ERROR,
     )
+
+
+@pytest.mark.parametrize(
+    ("allowed", "brought", "reason"),
+    [
+        ((), {"HF_ENDPOINT": "https://evil.com"}, FailureReason.ENDPOINT_FORBIDDEN),
+        ((), {"https_proxy": "evil.com:8080"}, FailureReason.ENDPOINT_FORBIDDEN),
+        (("https://hf.acme.com",), {"HF_ENDPOINT": "https://hf.acme.com.evil.com"}, FailureReason.ENDPOINT_FORBIDDEN),
+        (("https://hf.acme.com",), {"HF_ENDPOINT": "https://hf.acme.com/"}, FailureReason.INVALID_MODEL_REF),
+        ((), {"HF_TOKEN": "x", "HF_HOME": "/cache", "NO_PROXY": "*"}, FailureReason.INVALID_MODEL_REF),
+        (None, {"HF_ENDPOINT": "https://anywhere.com"}, FailureReason.INVALID_MODEL_REF),
+    ],
+)
+def test_a_secret_brings_no_endpoint_that_the_policy_does_not_list(
+    allowed: tuple[str, ...] | None,
+    brought: dict[str, str],
+    reason: FailureReason,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
+        monkeypatch.delenv(name)
+    for name, value in brought.items():
+        monkeypatch.setenv(name, value)
+    model = ModelSpec("file:///nowhere/at/all")
+    spec = RunSpec("n", "n", "r", f"file://{tmp_path}/store", model, (), allowed_endpoints=allowed)
+    (tmp_path / "spec.json").write_text(dumps(spec), "utf-8")
+    log = tmp_path / "termination"
+    assert main(["fetch", "--spec", str(tmp_path / "spec.json"), "--termination-log", str(log)]) == ExitCode.FATAL
+    assert loads(ErrorReport, log.read_bytes()).reason == reason

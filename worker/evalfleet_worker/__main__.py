@@ -219,7 +219,21 @@ def _run_spec(path: Path | None) -> RunSpec:
     """The run with the addresses that hold in this pod."""
     from evalfleet_worker.claims import mounted_folders, with_folders
 
-    return with_folders(_read_run_spec(path), mounted_folders(os.environ))
+    run = _read_run_spec(path)
+    _refuse_foreign_endpoints(run)
+    return with_folders(run, mounted_folders(os.environ))
+
+
+def _refuse_foreign_endpoints(run: RunSpec) -> None:
+    """Variables come from Secrets as well, which the operator does not read."""
+    from evalfleet_worker.places import foreign_endpoint
+
+    if run.allowed_endpoints is None:
+        return
+    name = foreign_endpoint(os.environ, run.allowed_endpoints)
+    if name is not None:
+        message = f"variable {name} sends fetches to a place that the policy's security.allowedEndpoints does not name"
+        raise RunError(FailureReason.ENDPOINT_FORBIDDEN, message)
 
 
 def _read_run_spec(path: Path | None) -> RunSpec:

@@ -43,6 +43,7 @@ class FailureReason(StrEnum):
     UNSUPPORTED_TASK = "UnsupportedTask"
     REMOTE_CODE_FORBIDDEN = "RemoteCodeForbidden"
     UNSAFE_CODE_FORBIDDEN = "UnsafeCodeForbidden"
+    ENDPOINT_FORBIDDEN = "EndpointForbidden"
     PLAN_CHANGED = "PlanChanged"
     STORE_NOT_EXCLUSIVE = "StoreNotExclusive"
     STORE_UNWRITABLE = "StoreUnwritable"
@@ -216,6 +217,8 @@ class RunSpec:
     seed: int = 0
     allow_unsafe_code: bool = False
     """Both keys (`confirmRunUnsafeCode` and the policy's) are given; decided by the shell."""
+    allowed_endpoints: tuple[str, ...] | None = None
+    """Prefixes of what variables of its pods may name as a place to fetch from; None = anything."""
     unit_seconds: float = 5.0
     """Predicted seconds of work per unit on the slowest place it may run; 2 to 10."""
     device_kind: str = "Auto"
@@ -227,9 +230,19 @@ class RunSpec:
     version: int = PROTOCOL_VERSION
 
     def digest(self) -> str:
-        """Hex digest (16 bytes) of all that decides the result: name, place and unit size left out."""
+        """Hex digest (16 bytes) of all that decides the result: name, place, permits and unit size left out."""
         content = to_json(self)
-        for place in ("namespace", "name", "run_id", "store_uri", "unit_seconds", "resolved", "version"):
+        beside = (
+            "namespace",
+            "name",
+            "run_id",
+            "store_uri",
+            "allowed_endpoints",
+            "unit_seconds",
+            "resolved",
+            "version",
+        )
+        for place in beside:
             content.pop(_camel(place))
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()

@@ -103,9 +103,15 @@ class Security(WireModel):
     allow_unsafe_code: bool = False
     """allowUnsafeCode: permit python evaluations and metrics that execute model output. Default false."""
     allowed_images: Annotated[list[Prefix], Field(max_length=64)] | None = None
-    """allowedImages: prefixes of worker images. Unset: any."""
+    """allowedImages of workers: registry, part of a repository's path, tag or digest. Unset: any."""
     allowed_model_uri_prefixes: Annotated[list[Prefix], Field(max_length=64)] | None = None
-    """allowedModelUriPrefixes of model.uri. Unset: any."""
+    """allowedModelUriPrefixes of model.uri and tokenizerUri; each ends at a separator. Unset: any."""
+    allowed_data_uri_prefixes: Annotated[list[Prefix], Field(max_length=64)] | None = None
+    """allowedDataUriPrefixes of data.uri. Unset: allowedModelUriPrefixes."""
+    allowed_store_uri_prefixes: Annotated[list[Prefix], Field(max_length=64)] | None = None
+    """allowedStoreUriPrefixes of store.uri beside the policy's own. Unset: allowedModelUriPrefixes."""
+    allowed_endpoints: Annotated[list[Prefix], Field(max_length=64)] | None = None
+    """allowedEndpoints that variables of jobs name, as HF_ENDPOINT. Unset: none where models are listed, else any."""
 
 
 class ScalingPolicySpec(WireModel):

@@ -25,6 +25,7 @@ class RunPlace:
         store_uri: where plan, claims and results lie.
         allow_remote_code: the policy's key to code shipped with models.
         allow_unsafe_code: the policy's key to code that executes model output.
+        allowed_endpoints: where variables of its pods may point; None = anywhere.
     """
 
     namespace: str
@@ -32,6 +33,7 @@ class RunPlace:
     store_uri: str
     allow_remote_code: bool = False
     allow_unsafe_code: bool = False
+    allowed_endpoints: tuple[str, ...] | None = None
 
 
 def run_spec(job: EvaluationJob, place: RunPlace) -> RunSpec:
@@ -51,6 +53,7 @@ def run_spec(job: EvaluationJob, place: RunPlace) -> RunSpec:
         offline=bool(spec.data and spec.data.offline),
         seed=spec.seed,
         allow_unsafe_code=spec.confirm_run_unsafe_code and place.allow_unsafe_code,
+        allowed_endpoints=place.allowed_endpoints,
     )
 
 

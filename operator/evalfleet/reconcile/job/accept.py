@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from evalfleet import limits
 from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
-from evalfleet.api.scalingpolicy import Security
 from evalfleet.reconcile.conditions import false, true
 from evalfleet.reconcile.job.deadline import deadline_of
+from evalfleet.reconcile.job.keys import forbidden, security
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import failed, stamp, waiting
 from evalfleet.reconcile.steps import Step
@@ -63,11 +63,6 @@ def store_uri(state: JobState) -> str | None:
     if state.policy is not None and state.policy.spec.store is not None:
         return state.policy.spec.store.uri
     return None
-
-
-def security(state: JobState) -> Security:
-    """What the policy permits; the safe defaults without one."""
-    return (state.policy.spec.security if state.policy is not None else None) or Security()
 
 
 def _refused(state: JobState, refusal: Refusal) -> Step:
@@ -132,7 +127,7 @@ def _reachable(state: JobState, job: EvaluationJob) -> Refusal | None:
 
 
 def _remote_code(state: JobState, job: EvaluationJob) -> Refusal | None:
-    keys = security(state)
+    keys = security(state.policy)
     if job.spec.model.trust_remote_code and not keys.allow_remote_code:
         message = "model.trustRemoteCode needs security.allowRemoteCode: true in the ScalingPolicy as well"
         return Refusal("RemoteCodeForbidden", message, final=False)
@@ -142,16 +137,9 @@ def _remote_code(state: JobState, job: EvaluationJob) -> Refusal | None:
     return None
 
 
-def _allowed_places(state: JobState, job: EvaluationJob) -> Refusal | None:
-    keys = security(state)
-    image = job.spec.worker.image if job.spec.worker else None
-    if image is not None and keys.allowed_images and not image.startswith(tuple(keys.allowed_images)):
-        return Refusal("ImageForbidden", f"image {image} is not among the policy's allowedImages", final=False)
-    prefixes = keys.allowed_model_uri_prefixes
-    if prefixes and not job.spec.model.uri.startswith(tuple(prefixes)):
-        message = f"model {job.spec.model.uri} is not among the policy's allowedModelUriPrefixes"
-        return Refusal("ModelForbidden", message, final=False)
-    return None
+def _permitted(state: JobState, job: EvaluationJob) -> Refusal | None:
+    found = forbidden(job, state.policy)
+    return None if found is None else Refusal(found.reason, found.message, final=False)
 
 
 def _task_configs(state: JobState, job: EvaluationJob) -> Refusal | None:
@@ -183,6 +171,6 @@ CHECKS: tuple[Check, ...] = (
     _readable_data,
     _reachable,
     _remote_code,
-    _allowed_places,
+    _permitted,
     _task_configs,
 )

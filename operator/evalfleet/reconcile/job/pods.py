@@ -4,7 +4,8 @@ from evalfleet.api.evaluationjob import EvaluationJob, Worker
 from evalfleet.manifests.pod import CACHE_FOLDER, PodShape
 from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet.reconcile.children import Child
-from evalfleet.reconcile.job.accept import security, store_uri
+from evalfleet.reconcile.job.accept import store_uri
+from evalfleet.reconcile.job.keys import endpoints, security
 from evalfleet.reconcile.job.state import JobState
 from evalfleet_worker.protocol import RunSpec
 
@@ -14,13 +15,14 @@ CLAIM_SCHEME = "pvc://"
 def job_spec(state: JobState) -> RunSpec:
     """The RunSpec of an accepted job; its pods find the folders of pvc:// addresses by themselves."""
     assert state.job is not None
-    keys = security(state)
+    keys = security(state.policy)
     place = RunPlace(
         namespace=state.identity.namespace,
         run_id=state.identity.uid,
         store_uri=store_uri(state) or "",
         allow_remote_code=keys.allow_remote_code,
         allow_unsafe_code=keys.allow_unsafe_code,
+        allowed_endpoints=endpoints(state.policy),
     )
     return run_spec(state.job, place)
 
