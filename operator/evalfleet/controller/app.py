@@ -142,10 +142,17 @@ async def _quietly(action: object) -> None:
         log.warning("%s", str(error) or type(error).__name__)
 
 
-async def run_operator() -> int:
-    """Run an operator with the settings of the environment; returns the exit code."""
-    identity = f"{socket.gethostname()}-{os.getpid()}"
-    settings = Settings.from_environment(os.environ, identity)
+def settings_of_process() -> Settings:
+    """The settings of the environment, with a name of this process in the Lease.
+
+    Raises:
+        SettingsError: the environment holds what is no setting.
+    """
+    return Settings.from_environment(os.environ, f"{socket.gethostname()}-{os.getpid()}")
+
+
+async def run_operator(settings: Settings) -> int:
+    """Run an operator; returns the exit code."""
     kube = await Kube.connect_default()
     operator = Operator(kube, settings)
     loop = asyncio.get_running_loop()

@@ -2,13 +2,11 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from evalfleet.kube.resources import Key
 
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-LOG_FORMAT = "EVALFLEET_LOG_FORMAT"
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,9 +41,9 @@ class PlainFormatter(logging.Formatter):
         return f"{head}{about.kind} {about.namespace}/{about.name}: {tail}"
 
 
-def log_to_stderr(environment: Mapping[str, str]) -> None:
+def log_to_stderr(log_format: str) -> None:
     """Set up logging of the process; kopf's own story of its watches is left out."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if environment.get(LOG_FORMAT) == "json" else PlainFormatter(PLAIN))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else PlainFormatter(PLAIN))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kopf").setLevel(logging.WARNING)

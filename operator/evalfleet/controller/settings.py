@@ -1,58 +1,156 @@
-"""Settings of the operator process: environment in, frozen values out."""
+"""Settings of the operator process: EVALFLEET_* variables in, frozen values out; what nobody knows is refused."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from evalfleet.api.wire import Name
 from evalfleet.reconcile.job.state import Site
 
+PREFIX = "EVALFLEET_"
+OF_OTHERS = frozenset(
+    {
+        *("ACCELERATOR", "CACHE", "CLAIM_SETTINGS", "DEVICE", "ENGINE", "GRACE_SECONDS", "PROGRESS_ADDRESS"),
+        *("RUN_SPEC", "TERMINATION_LOG", "THREADS", "WITH_TORCH", "WORKER"),
+        *("DATA", "TEST_PATIENCE"),
+    }
+)
+"""Variables of worker processes and of tests, which an operator on the same machine inherits."""
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[smh]))+")
+PART = re.compile(r"([0-9.]+)(ms|[smh])")
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an operator process is started with.
 
-    Attributes:
-        namespace: where it runs; holds its Lease and spend ledgers.
-        watch_namespaces: namespaces it serves; empty = all.
-        worker_image: default image of plan, work and finish pods.
-        identity: its name in the Lease.
-        http_address: host:port (without host: every address of the pod) of /healthz, /readyz and /metrics.
-        host_cache: folder for models that all pods share, on host nodes of one machine; else each pod has its own.
-        allow_file_uris: permit file:// and package:// URIs (host nodes of one machine).
-        leader_election: off only for a single local process.
-        progress_seconds: how often workers are asked for progress.
-        resync_seconds: how often everything is listed again.
-        stuck_seconds: how long one reconciliation may run before /healthz gives the process up.
-    """
+class SettingsError(ValueError):
+    """The environment holds what is no setting; the message names each variable and what it may be."""
 
-    namespace: str = "evalfleet-system"
-    watch_namespaces: tuple[str, ...] = ()
-    worker_image: str = "ghcr.io/evalfleet/worker:0.1.0"
-    identity: str = "evalfleet"
-    http_address: str = ":8080"
-    host_cache: str | None = None
+
+def _seconds(value: Any) -> Any:
+    """`90`, `90s`, `1m30s`, `500ms`."""
+    text = str(value).strip()
+    if isinstance(value, str) and DURATION.fullmatch(text):
+        return sum(float(number) * UNITS[unit] for number, unit in PART.findall(text))
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """`a,b` as people write it."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _absolute(value: str | None) -> str | None:
+    if value is not None and not value.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86400)]
+"""A duration: seconds as a number, or with units."""
+Names = Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_listed)]
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.\[\]:-]*:[0-9]{1,5}$")]
+
+
+class Settings(BaseSettings):
+    """What an operator process is started with; made in code it reads no environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, use_attribute_docstrings=True
+    )
+
+    namespace: Name = "evalfleet-system"
+    """Where it runs: holds its Lease and the spend ledgers."""
+    watch_namespaces: Names = ()
+    """Namespaces that it serves, separated by commas. Empty: all."""
+    worker_image: Annotated[str, StringConstraints(min_length=1, max_length=512)] = "ghcr.io/evalfleet/worker:0.1.0"
+    """Image of plan, work and finish pods where job and policy name none; runs keep the one they began with."""
+    identity: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "evalfleet"
+    """Its name in the Lease. Unset in the environment: host name and process id."""
+    http_address: Address = ":8080"
+    """`HOST:PORT` of `/healthz`, `/readyz` and `/metrics`; without host every address of the pod."""
+    host_cache: Annotated[str | None, AfterValidator(_absolute)] = None
+    """Folder for models that all pods share, on host nodes of one machine. Unset: each pod has its own."""
     allow_file_uris: bool = False
+    """Permit `file://` and `package://` addresses: on host nodes of one machine they mean the same to every pod."""
     leader_election: bool = True
-    progress_seconds: float = 2.0
-    resync_seconds: float = 60.0
-    stuck_seconds: float = 300.0
+    """Off only for a single local process."""
+    log_format: Literal["plain", "json"] = "plain"
+    """`json`: one object a line, with the object that it is about."""
+    progress_seconds: Seconds = 2.0
+    """How often workers are asked for progress."""
+    resync_seconds: Seconds = 600.0
+    """How often everything is listed again, beside the watches."""
+    stuck_seconds: Seconds = 300.0
+    """How long one reconciliation may run before `/healthz` gives the process up."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, and nothing else: `from_environment` gives the environment."""
+        return (init_settings,)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], identity: str) -> "Settings":
-        """Read EVALFLEET_* variables; unset ones keep their default."""
-        default = cls()
-        watch = environment.get("EVALFLEET_WATCH_NAMESPACES", "")
-        return cls(
-            namespace=environment.get("EVALFLEET_NAMESPACE", default.namespace),
-            watch_namespaces=tuple(name for name in watch.split(",") if name),
-            worker_image=environment.get("EVALFLEET_WORKER_IMAGE", default.worker_image),
-            identity=environment.get("EVALFLEET_IDENTITY", identity),
-            http_address=environment.get("EVALFLEET_HTTP_ADDRESS", default.http_address),
-            host_cache=environment.get("EVALFLEET_HOST_CACHE") or None,
-            allow_file_uris=environment.get("EVALFLEET_ALLOW_FILE_URIS", "") == "true",
-            leader_election=environment.get("EVALFLEET_LEADER_ELECTION", "true") == "true",
-        )
+        """Read EVALFLEET_* variables; unset and empty ones keep their default.
+
+        Raises:
+            SettingsError: an unknown variable, or a value that is none; all of them at once.
+        """
+        values = _Given(cls, environment)()
+        try:
+            settings = cls(**{"identity": identity, **values})
+            problems = []
+        except ValidationError as error:
+            problems = [f"{_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
+        problems += _unknown(environment)
+        if problems:
+            raise SettingsError("; ".join(problems))
+        return settings
 
     @property
     def site(self) -> Site:
         """What reconciliation knows of them."""
         return Site(self.worker_image, self.host_cache, self.allow_file_uris)
+
+
+class _Given(EnvSettingsSource):
+    """The variables of a mapping instead of those of this process."""
+
+    def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environment.items() if value}
+
+
+def _variable(location: tuple[Any, ...]) -> str:
+    return f"{PREFIX}{str(location[0]).upper()}"
+
+
+def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables that nobody reads: a setting that was misspelt does not silently keep its default."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    services = tuple(name.removesuffix("SERVICE_HOST") for name in environment if name.endswith("_SERVICE_HOST"))
+    for name in sorted(environment):
+        if not name.upper().startswith(PREFIX) or name.upper() in known or name.removeprefix(PREFIX) in OF_OTHERS:
+            continue
+        if any(name.startswith((f"{service}SERVICE_", f"{service}PORT")) for service in services):
+            continue  # what the kubelet tells of Services of the namespace
+        close = difflib.get_close_matches(name.upper(), sorted(known), 1)
+        yield f"{name} is no setting" + (f": did you mean {close[0]}?" if close else "")
