@@ -2,6 +2,7 @@
 
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,13 @@ def test_a_run_killed_with_all_its_workers_resumes_to_the_same_samples(workspace
     assert resumed["results"] == undisturbed["results"]
 
     again = json_of(run(workspace, "job.yaml", store="killed"))
-    assert again == resumed, "a finished run is shown, not repeated"
+    assert (resumed["nothingRun"], resumed["published"]) == (False, "")
+    assert again["nothingRun"], "a finished run is shown, not repeated"
+    assert datetime.fromisoformat(again["published"])
+    assert {**again, "published": "", "nothingRun": False} == resumed
     shown = run_cli("results", "job.yaml", "--store", "killed", cwd=workspace)
     assert "200 samples planned = 200 scored" in shown.stdout
+    assert "nothing was run" in shown.stdout
     missing = run_cli("results", "job.yaml", "--store", "elsewhere", cwd=workspace)
     assert (missing.returncode, "no plan yet" in missing.stderr) == (3, True)
 

@@ -69,6 +69,9 @@ class FaultyObjects:
     def size(self, path: str) -> int:
         return len(self.content[path])
 
+    def modified(self, path: str) -> str:
+        return "2026-01-01T00:00:00+00:00" if path in self.content else ""
+
     def get_range(self, path: str, start: int, end: int) -> bytes:
         return self.content[path][start:end]
 

@@ -141,7 +141,7 @@ def _finished(options: Options) -> FinishReport:
     store = _store(options.run)
     published = store.read_summary()
     if published is not None:
-        return from_json(FinishReport, published)
+        return dataclasses.replace(from_json(FinishReport, published), published=store.published_at())
     from evalfleet_worker.finish.finisher import finish_run
 
     return finish_run(options.run, store, options.cache, own_process=True, progress=log.info)

@@ -394,6 +394,8 @@ class FinishReport:
     proof: Proof = Proof()
     engine: tuple[str, ...] = ()
     """Numerics class and the way in which the model was run, in words; one member unless workers differed."""
+    published: str = ""
+    """When somebody published it before who asks now (RFC 3339); empty = it was made just now."""
     version: int = PROTOCOL_VERSION
 
 

@@ -12,7 +12,7 @@ import typer
 from evalfleet.cli.exits import Exit
 
 COMMANDS = (
-    *("run", "validate", "results", "demo"),
+    *("run", "plan", "validate", "results", "demo"),
     *("get", "describe", "crds", "cluster", "operator"),
     *("simulate", "forecast"),
 )

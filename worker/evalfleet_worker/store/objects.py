@@ -6,7 +6,7 @@ Only these five operations are used, so that the protocol is the same on every b
 import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,6 +75,10 @@ class Objects(Protocol):
         """Size in bytes."""
         ...
 
+    def modified(self, path: str) -> str:
+        """When an object was last written (RFC 3339, UTC); empty when it is absent."""
+        ...
+
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive)."""
         ...
@@ -138,6 +142,15 @@ class ObstoreObjects:
         """Size in bytes."""
         with self._errors():
             return int(obstore.head(self._store, path)["size"])
+
+    def modified(self, path: str) -> str:
+        """When an object was last written (RFC 3339, UTC); empty when it is absent."""
+        try:
+            with self._errors():
+                written: datetime = obstore.head(self._store, path)["last_modified"]
+        except (NotFoundError, FileNotFoundError):
+            return ""
+        return written.astimezone(UTC).isoformat(timespec="seconds")
 
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive)."""

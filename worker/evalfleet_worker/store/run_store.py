@@ -228,6 +228,10 @@ class RunStore:
         content = self.objects.get(self.layout.summary)
         return None if content is None else dict(json.loads(content))
 
+    def published_at(self) -> str:
+        """When summary.json was written (RFC 3339, UTC); empty while there is none."""
+        return self.objects.modified(self.layout.summary)
+
     def read_result(self, name: str) -> bytes:
         """A published result file.
 

@@ -9,6 +9,8 @@ from evalfleet.api.manifest import read_evaluation_job
 from evalfleet.cli.output import Format
 from evalfleet.local.demo.workspace import write_workspace
 from evalfleet.local.run.command import LocalOptions, local_run, run_manifest
+from evalfleet.local.run.display import make_display
+from evalfleet.local.run.layout import Wish
 from evalfleet.local.run.snapshot import Snapshot
 from evalfleet.local.run.supervise import Supervisor, fetch
 
@@ -35,7 +37,7 @@ def fetch_model(folder: Path) -> None:
     """Convert the demonstration's model into the node cache, where later runs find it."""
     manifest = write_workspace(folder)
     job = read_evaluation_job(manifest)
-    fetch(local_run(job, manifest.parent.resolve(), LocalOptions()))
+    fetch(local_run(job, manifest.parent.resolve(), LocalOptions()), make_display())
 
 
 def run_demo(folder: Path, workers: int, output: Format) -> None:
@@ -44,6 +46,6 @@ def run_demo(folder: Path, workers: int, output: Format) -> None:
     manifest = write_workspace(folder)
     typer.echo("SmolLM2-135M-Instruct on 480 minimal pairs of grammar; one worker will be killed on the way.", err=True)
     killer = KillOnce()
-    run_manifest(manifest, LocalOptions(workers, str(folder / "store"), output), killer)
+    run_manifest(manifest, LocalOptions(Wish(workers=workers), str(folder / "store"), output), killer)
     if not killer.killed:
         typer.echo("note: the run ended before a worker could be killed", err=True)

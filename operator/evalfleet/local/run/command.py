@@ -1,7 +1,9 @@
 """The `run` command's body: manifest to LocalRun, errors to exit codes, report to stdout."""
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import typer
@@ -11,11 +13,14 @@ from evalfleet.api.manifest import ManifestError, read_evaluation_job
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail
 from evalfleet.local.run.display import make_display
+from evalfleet.local.run.layout import Wish
+from evalfleet.local.run.limit import TimeOverError, time_limit
 from evalfleet.local.run.lock import RunBusyError, run_lock
 from evalfleet.local.run.report import print_report
+from evalfleet.local.run.steps import StepError
 from evalfleet.local.run.supervise import LocalRun, Observer, published_report, run_local
 from evalfleet.manifests.runspec import RunPlace, run_spec
-from evalfleet_worker.protocol import FinishReport, RunError, RunSpec
+from evalfleet_worker.protocol import FinishReport, RunError, RunOutcome, RunSpec
 
 LOCAL_NAMESPACE = "local"
 DEFAULT_STORE = ".evalfleet"
@@ -33,56 +38,73 @@ CLUSTER_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class LocalOptions:
-    """Options of `evalfleet run`; None = default."""
+    """Options of the commands that run a manifest here; None = default."""
 
-    workers: int | None = None
+    wish: Wish = field(default_factory=Wish)
     store: str | None = None
     output: Format = Format.TABLE
     cache: Path | None = None
     quiet: bool = False
     allow_remote_code: bool = False
     allow_unsafe_code: bool = False
+    timeout: float | None = None
+    """Seconds after which the run is stopped in good order."""
 
 
 def run_manifest(manifest: Path, options: LocalOptions, observer: Observer | None = None) -> FinishReport:
     """Run the manifest and print its report; ends the command with the documented exit code when it cannot."""
-    try:
-        job = read_evaluation_job(manifest)
-    except ManifestError as error:
-        fail(str(error), Exit.USAGE)
-    run = local_run(job, manifest.resolve().parent, options)
-    try:
-        with run_lock(run.log_folder), make_display(options.quiet) as display:
+    with ended_in_words():
+        job, run = read_run(manifest, options)
+        with time_limit(options.timeout), run_lock(run.log_folder), make_display(options.quiet) as display:
             for field in ignored_locally(job):
                 display.event(f"spec.{field} has no effect on one machine; a cluster honours it")
             report = run_local(run, display, observer)
-    except RunError as error:
-        fail(f"{error.reason}: {error.message}", Exit.CANNOT_SUCCEED)
-    except RunBusyError as error:
-        fail(str(error), Exit.CANNOT_SUCCEED)
-    except KeyboardInterrupt:
-        fail("interrupted: what is done is kept; run the same command again to resume", Exit.INTERRUPTED)
     print_report(report, options.output)
-    if report.outcome != "Complete":
+    if report.outcome != RunOutcome.COMPLETE:
         raise typer.Exit(Exit.NO_FULL_SCORE)
     return report
 
 
 def show_results(manifest: Path, options: LocalOptions) -> None:
-    """Print the published report of a local run, or say what is missing."""
+    """Print the published report of a local run, or say what is missing; exit codes as of the run itself."""
+    with ended_in_words():
+        _, run = read_run(manifest, options)
+        report = published_report(run, make_display(quiet=True))
+    if report.outcome == RunOutcome.INCOMPLETE:
+        left = f"{report.units_left} units are left; `evalfleet run {manifest}` resumes"
+        fail(f"no results yet: {left}", Exit.CANNOT_SUCCEED)
+    print_report(report, options.output)
+    if report.outcome != RunOutcome.COMPLETE:
+        raise typer.Exit(Exit.NO_FULL_SCORE)
+
+
+@contextmanager
+def ended_in_words() -> Iterator[None]:
+    """Ends the command with the documented exit code for everything that can go wrong with a run, and with its log."""
     try:
-        job = read_evaluation_job(manifest)
-        report = published_report(local_run(job, manifest.resolve().parent, options))
+        yield
     except ManifestError as error:
         fail(str(error), Exit.USAGE)
+    except StepError as error:
+        fail(f"{error.reason}: {error.message}\nlog: {error.log}", Exit.CANNOT_SUCCEED)
     except RunError as error:
         fail(f"{error.reason}: {error.message}", Exit.CANNOT_SUCCEED)
-    if report.outcome == "Incomplete":
-        fail(
-            f"no results yet: {report.units_left} units are left; `evalfleet run {manifest}` resumes",
-            Exit.CANNOT_SUCCEED,
-        )
-    print_report(report, options.output)
+    except RunBusyError as error:
+        fail(str(error), Exit.CANNOT_SUCCEED)
+    except TimeOverError:
+        fail("--timeout is over: what is done is kept; run the same command again to resume", Exit.TIMEOUT)
+    except KeyboardInterrupt:
+        fail("interrupted: what is done is kept; run the same command again to resume", Exit.INTERRUPTED)
+
+
+def read_run(manifest: Path, options: LocalOptions) -> tuple[EvaluationJob, LocalRun]:
+    """The job of a manifest and its run on this machine.
+
+    Raises:
+        ManifestError: with the path of every offending field.
+    """
+    job = read_evaluation_job(manifest)
+    return job, local_run(job, manifest.resolve().parent, options)
 
 
 def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalRun:
@@ -91,10 +113,9 @@ def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalR
     place = RunPlace(LOCAL_NAMESPACE, "", store_uri(store), options.allow_remote_code, options.allow_unsafe_code)
     spec = resolve_paths(run_spec(job, place), folder)
     spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}", unit_seconds=LOCAL_UNIT_SECONDS)
-    cores = os.cpu_count() or 1
-    workers = options.workers or job.spec.max_workers or cores
+    wish = replace(options.wish, most=options.wish.most or job.spec.max_workers)
     cache = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"
-    return LocalRun(spec, workers, max(1, cores // workers), cache, cache / "runs" / spec.run_id)
+    return LocalRun(spec, wish, cache, cache / "runs" / spec.run_id)
 
 
 def resolve_paths(spec: RunSpec, folder: Path) -> RunSpec:

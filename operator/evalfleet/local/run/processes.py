@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evalfleet.local.run.layout import Seat
 from evalfleet_worker.protocol import ErrorReport, Progress, RunSpec, dumps, loads
 
 PROGRESS_LIMIT_BYTES = 64 * 1024
@@ -25,36 +26,33 @@ class Launch:
     """What every process of one run shares.
 
     Attributes:
-        spec_path: file with the RunSpec.
+        spec: what is run.
+        spec_path: file with it.
         log_folder: one log file per process.
         cache: node cache (models).
-        threads: compute threads per worker.
     """
 
+    spec: RunSpec
     spec_path: Path
     log_folder: Path
     cache: Path
-    threads: int
 
     @classmethod
-    def prepare(cls, spec: RunSpec, folder: Path, cache: Path, threads: int) -> "Launch":
+    def prepare(cls, spec: RunSpec, folder: Path, cache: Path) -> "Launch":
         """Write the spec into `folder` and describe the launch."""
         folder.mkdir(parents=True, exist_ok=True)
         spec_path = folder / "spec.json"
         spec_path.write_text(dumps(spec), "utf-8")
-        return cls(spec_path, folder, cache, threads)
+        return cls(spec, spec_path, folder, cache)
 
-    def environment(self, **extra: str) -> dict[str, str]:
-        """The environment of a process: thread counts are explicit, the rest is inherited."""
-        threads = str(self.threads)
-        return {
-            **os.environ,
-            "EVALFLEET_CACHE": str(self.cache),
-            "EVALFLEET_THREADS": threads,
-            "OMP_NUM_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-            **extra,
-        }
+    def environment(self, seat: Seat | None) -> dict[str, str]:
+        """The environment of a process: device and threads of a worker are explicit, the rest is inherited."""
+        shared = {**os.environ, "EVALFLEET_CACHE": str(self.cache), "TOKENIZERS_PARALLELISM": "false"}
+        if seat is None:
+            return shared
+        threads = str(seat.threads)
+        own = {"EVALFLEET_THREADS": threads, "OMP_NUM_THREADS": threads, "EVALFLEET_DEVICE": seat.device}
+        return {**shared, **own}
 
 
 @dataclass
@@ -66,6 +64,7 @@ class Process:
     termination_log: Path
     log: Path
     progress_address: str | None = None
+    seat: Seat | None = None
     stopped: bool = False
     last_progress: Progress | None = field(default=None, repr=False)
 
@@ -100,7 +99,9 @@ class Process:
             os.killpg(self.popen.pid, signal.SIGKILL)
 
 
-def start(launch: Launch, command: str, name: str, arguments: Mapping[str, str] | None = None) -> Process:
+def start(
+    launch: Launch, command: str, name: str, arguments: Mapping[str, str] | None = None, seat: Seat | None = None
+) -> Process:
     """Start `python -m evalfleet_worker COMMAND` in a session of its own that ends with this process."""
     log, termination_log = launch.log_folder / f"{name}.log", launch.log_folder / f"{name}.termination.json"
     termination_log.unlink(missing_ok=True)
@@ -112,17 +113,17 @@ def start(launch: Launch, command: str, name: str, arguments: Mapping[str, str] 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=launch.environment(),
+            env=launch.environment(seat),
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )
-    return Process(name, popen, termination_log, log)
+    return Process(name, popen, termination_log, log, seat=seat)
 
 
-def start_worker(launch: Launch, name: str) -> Process:
+def start_worker(launch: Launch, name: str, seat: Seat) -> Process:
     """Start one worker that serves its progress on a free loopback port."""
     address = f"127.0.0.1:{_free_port()}"
-    process = start(launch, "work", name, {"--worker": name, "--progress": address})
+    process = start(launch, "work", name, {"--worker": name, "--progress": address}, seat)
     process.progress_address = address
     return process
 

@@ -7,6 +7,7 @@ import typer
 from evalfleet.cli.output import Format, print_data, screen_width
 from evalfleet.cli.result_table import result_table
 from evalfleet.cli.table import printable, wrapped
+from evalfleet.cli.words import clock
 from evalfleet_worker.protocol import FinishReport, SampleCounts, TimeLedger, to_json
 
 
@@ -18,16 +19,19 @@ def print_report(report: FinishReport, form: Format) -> None:
     width = screen_width(form)
     if report.results:
         typer.echo(result_table(report.results, width))
-    lines = [f"! {message}" for message in report.messages]
+    lines = [f"Failed: {failure.message} ({failure.reason})" for failure in report.failed]
+    told = {failure.message for failure in report.failed}
+    lines += [f"! {message}" for message in report.messages if message not in told]
+    if report.published:
+        lines.append(f"result of {clock(report.published)}: nothing was run")
     lines += [ledger_line(report.time), proof_line(report.samples), f"results: {report.results_uri}"]
     for line in lines:
         typer.echo("\n".join(wrapped(printable(line), width)))
 
 
 def report_data(report: FinishReport) -> dict[str, Any]:
-    """The stable JSON form: results, samples, time, resultsUri and the outcome."""
-    content: dict[str, Any] = to_json(report)
-    return content
+    """The stable JSON form: results, samples, time, resultsUri, the outcome, and whether anything was run for it."""
+    return {**to_json(report), "nothingRun": bool(report.published)}
 
 
 def ledger_line(time: TimeLedger) -> str:

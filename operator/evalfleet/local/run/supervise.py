@@ -2,31 +2,24 @@
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from evalfleet.local.run.display import Display
-from evalfleet.local.run.processes import Launch, Process, start, start_worker, tail
+from evalfleet.local.run.layout import Seat, Wish, seats
+from evalfleet.local.run.machine import this_machine
+from evalfleet.local.run.processes import Launch, Process, start, start_worker
 from evalfleet.local.run.reactions import Reaction, WorkerExit, react
 from evalfleet.local.run.snapshot import Snapshot, snapshot
-from evalfleet_worker.protocol import (
-    ErrorReport,
-    FailureReason,
-    FinishReport,
-    PlanReport,
-    RunError,
-    RunSpec,
-    loads,
-)
+from evalfleet.local.run.steps import error_of, run_silent_step, run_step
+from evalfleet_worker.protocol import FailureReason, FinishReport, PlanReport, RunError, RunOutcome, RunSpec
 
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 20.0
 FINISH_ATTEMPTS = 3
 EVERYBODY = "*"
 
-Report = TypeVar("Report", PlanReport, FinishReport)
 Observer = Callable[["Supervisor", Snapshot], None]
 
 
@@ -36,17 +29,19 @@ class LocalRun:
 
     Attributes:
         spec: what to evaluate.
-        workers: worker processes at a time.
-        threads: compute threads per worker.
+        wish: devices and number of workers.
         cache: node cache folder.
         log_folder: logs and termination messages of the processes.
     """
 
     spec: RunSpec
-    workers: int
-    threads: int
+    wish: Wish
     cache: Path
     log_folder: Path
+
+    def prepare(self) -> Launch:
+        """Write down what its processes share."""
+        return Launch.prepare(self.spec, self.log_folder, self.cache)
 
 
 def run_local(run: LocalRun, display: Display, observer: Observer | None = None) -> FinishReport:
@@ -57,18 +52,21 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
         KeyboardInterrupt: after the workers have been stopped in good order.
     """
     begun = time.monotonic()
-    launch = Launch.prepare(run.spec, run.log_folder, run.cache, run.threads)
-    display.event(f"planning {run.spec.name}: {', '.join(e.name for e in run.spec.evaluations)}")
-    plan = _step(launch, "plan", PlanReport)
+    launch = run.prepare()
+    if (shown := _finished_before(launch, display)) is not None:
+        return shown
+    machine = this_machine(run.wish.device)
+    plan = plan_run(run, display)
     planned = time.monotonic()
-    display.event(describe_plan(plan))
+    places = seats(machine, plan.memory_bytes, run.wish)
     give_back(launch, EVERYBODY)  # this process holds the run's lock: whoever held claims before is dead
     for _ in range(FINISH_ATTEMPTS):
-        _score(launch, display, plan, run.workers, observer)
+        _score(launch, display, plan, places, observer)
         display.event("all units are committed: computing metrics and intervals")
         scored = time.monotonic()
-        report = _step(launch, "finish", FinishReport)
-        if report.outcome != "Incomplete":
+        report = run_step(launch, "finish", FinishReport, display)
+        if report.outcome != RunOutcome.INCOMPLETE:
+            _marker(launch).write_text(launch.spec.store_uri, "utf-8")
             display.event(_wall(begun, planned, scored))
             return report
         display.event(f"{report.units_left} units were damaged and are scored again")
@@ -76,13 +74,44 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
     raise RunError(FailureReason.STORE_CORRUPT, "units keep being damaged in the store: check its disk")
 
 
-def published_report(run: LocalRun) -> FinishReport:
+def _finished_before(launch: Launch, display: Display) -> FinishReport | None:
+    """The report of a run that ended here before, unless its store has lost it since."""
+    marker = _marker(launch)
+    if not marker.exists() or marker.read_text("utf-8") != launch.spec.store_uri:
+        return None
+    try:
+        report = run_step(launch, "finish", FinishReport, display)
+    except RunError as error:
+        if error.reason is not FailureReason.INCOMPLETE:
+            raise
+        return None
+    return None if report.outcome == RunOutcome.INCOMPLETE else report
+
+
+def _marker(launch: Launch) -> Path:
+    """File beside the logs of a run that ended, with its store: nothing is planned or started to show it again."""
+    return launch.log_folder / "finished"
+
+
+def plan_run(run: LocalRun, display: Display) -> PlanReport:
+    """Plan `run`, or adopt its plan.
+
+    Raises:
+        RunError: in words, when it cannot succeed as it is.
+    """
+    display.event(f"planning {run.spec.name}: {', '.join(e.name for e in run.spec.evaluations)}")
+    plan = run_step(run.prepare(), "plan", PlanReport, display)
+    display.event(describe_plan(plan))
+    return plan
+
+
+def published_report(run: LocalRun, display: Display) -> FinishReport:
     """The report of a finished run; outcome Incomplete while units are left.
 
     Raises:
         RunError: the run was never planned, or its store cannot be read.
     """
-    return _step(Launch.prepare(run.spec, run.log_folder, run.cache, run.threads), "finish", FinishReport)
+    return run_step(run.prepare(), "finish", FinishReport, display)
 
 
 def _wall(begun: float, planned: float, scored: float) -> str:
@@ -92,28 +121,27 @@ def _wall(begun: float, planned: float, scored: float) -> str:
     return f"wall-clock time {now - begun:.1f} s: {parts}"
 
 
-def fetch(run: LocalRun) -> None:
+def fetch(run: LocalRun, display: Display) -> None:
     """Bring the run's model into the cache.
 
     Raises:
         RunError: it cannot be had or read.
     """
-    process = start(Launch.prepare(run.spec, run.log_folder, run.cache, run.threads), "fetch", "fetch")
-    if _wait(process):
-        error = process.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_output(process))
-        raise RunError(error.reason, error.message)
+    run_silent_step(run.prepare(), "fetch", display)
 
 
 def give_back(launch: Launch, worker: str) -> None:
     """Give back the claims of a worker that is known to be dead."""
     name = "release" if worker == EVERYBODY else f"{worker}-release"
-    _wait(start(launch, "release", name, {"--worker": worker}))
+    start(launch, "release", name, {"--worker": worker}).popen.wait()
 
 
-def _score(launch: Launch, display: Display, plan: PlanReport, workers: int, observer: Observer | None) -> None:
+def _score(
+    launch: Launch, display: Display, plan: PlanReport, places: Sequence[Seat], observer: Observer | None
+) -> None:
     supervisor = Supervisor(launch, display)
     try:
-        supervisor.score(plan, workers, observer)
+        supervisor.score(plan, places, observer)
     finally:
         supervisor.stop_all()
 
@@ -137,12 +165,12 @@ class Supervisor:
     _started: int = 0
     _crashes: int = 0
 
-    def score(self, plan: PlanReport, workers: int, observer: Observer | None) -> None:
+    def score(self, plan: PlanReport, places: Sequence[Seat], observer: Observer | None) -> None:
         """Run workers until one of them finds nothing left; dead ones are replaced."""
         state = Snapshot(plan.requests, plan.cached_requests, 0.0, (), 0.0)
         begun = time.monotonic()
-        for _ in range(min(workers, plan.units)):
-            self._start_worker()
+        for seat in places[: plan.units]:
+            self._start_worker(seat)
         while self.live:
             state = snapshot(state, [(w.name, w.poll_progress()) for w in self.live], time.monotonic() - begun)
             self.display.update(state)
@@ -164,11 +192,12 @@ class Supervisor:
                 worker.kill()
         self.live.clear()
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, seat: Seat) -> None:
         self._started += 1
-        worker = start_worker(self.launch, f"worker-{self._started}")
+        worker = start_worker(self.launch, f"worker-{self._started}", seat)
         self.live.append(worker)
-        self.display.event(f"{worker.name} started (pid {worker.popen.pid})")
+        cores = f"{seat.threads} thread{'s' * (seat.threads > 1)}"
+        self.display.event(f"{worker.name} started on {seat.device} with {cores} (pid {worker.popen.pid})")
 
     def _ended(self, worker: Process) -> None:
         self.live.remove(worker)
@@ -181,37 +210,8 @@ class Supervisor:
 
     def _apply(self, worker: Process, reaction: Reaction) -> None:
         if reaction.give_up:
-            error = worker.error() or ErrorReport(FailureReason.INTERNAL_ERROR, _last_output(worker))
-            raise RunError(error.reason, error.message)
+            raise error_of(worker)
         if reaction.release:
             give_back(self.launch, worker.name)
-        if reaction.replace:
-            self._start_worker()
-
-
-def _step(launch: Launch, command: str, kind: type[Report]) -> Report:
-    """Run one process to its end and read its report."""
-    process = start(launch, command, command)
-    try:
-        code = _wait(process)
-    except BaseException:
-        process.kill()
-        raise
-    error = process.error() if code else None
-    if error is not None:
-        raise RunError(error.reason, error.message)
-    try:
-        return loads(kind, process.termination_log.read_bytes())
-    except (OSError, ValueError) as cause:
-        raise RunError(FailureReason.INTERNAL_ERROR, _last_output(process)) from cause
-
-
-def _wait(process: Process) -> int:
-    while (code := process.popen.poll()) is None:
-        time.sleep(0.05)
-    return code
-
-
-def _last_output(process: Process) -> str:
-    how = f"{process.name} ended with exit code {process.popen.returncode} and no report"
-    return f"{how}; log {process.log}:\n{tail(process.log)}"
+        if reaction.replace and worker.seat is not None:
+            self._start_worker(worker.seat)

@@ -1,0 +1,69 @@
+"""The `plan` command's body: a plan in a store of its own, and what it says about the evaluation."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from evalfleet.cli.output import print_data, screen_width
+from evalfleet.cli.table import printable, wrapped
+from evalfleet.local.run.command import LocalOptions, ended_in_words, read_run, store_uri
+from evalfleet.local.run.display import make_display
+from evalfleet.local.run.steps import StepError
+from evalfleet.local.run.supervise import LocalRun, plan_run
+from evalfleet_worker.protocol import PlanReport, to_json
+
+UNCHECKED = "not checked here: deadline, budget, prices and the store of a cluster"
+
+
+def plan_manifest(manifest: Path, options: LocalOptions) -> PlanReport:
+    """Plan the manifest and print its size; ends the command with the reason when it cannot succeed."""
+    with ended_in_words():
+        _, run = read_run(manifest, options)
+        with _planned_at(run, options.store) as place, make_display(options.quiet) as display:
+            try:
+                report = plan_run(place, display)
+            except StepError as error:
+                if not options.output.for_people:
+                    print_data(refusal_data(error), options.output)
+                raise
+    if options.output.for_people:
+        typer.echo(plan_text(run.spec.name, report, screen_width(options.output)))
+    else:
+        print_data({"canSucceed": True, **to_json(report)}, options.output)
+    return report
+
+
+@contextmanager
+def _planned_at(run: LocalRun, store: str | None) -> Iterator[LocalRun]:
+    """The run in the store that was asked for, else in one that is thrown away: a check leaves nothing behind."""
+    if store is not None:
+        yield run
+        return
+    with tempfile.TemporaryDirectory(prefix="evalfleet-plan-") as folder:
+        yield replace(run, spec=replace(run.spec, store_uri=store_uri(folder)))
+
+
+def refusal_data(error: StepError) -> dict[str, Any]:
+    """Why a plan was refused, for programs."""
+    return {"canSucceed": False, "reason": str(error.reason), "message": error.message, "log": str(error.log)}
+
+
+def plan_text(name: str, plan: PlanReport, width: int | None) -> str:
+    """A plan in words, as wide as the screen."""
+    facts = {
+        "samples": f"{plan.samples}",
+        "requests": f"{plan.requests}" + (f", {plan.cached_requests} answered already" * bool(plan.cached_requests)),
+        "tokens": f"{plan.tokens}",
+        "units": f"{plan.units}",
+        "work": f"{plan.flops / 1e12:.3g} TFLOP, about {max(plan.predicted_seconds, 1):.0f} s of one CPU core",
+        "memory": f"{plan.memory_bytes / 2**30:.2f} GiB for one worker",
+        "model": plan.model_digest,
+    }
+    lines = [f"EvaluationJob {name} can succeed"]
+    lines += [f"  {key:<9} {value}" for key, value in facts.items() if value]
+    return "\n".join(part for line in [*lines, UNCHECKED] for part in wrapped(printable(line), width))
