@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evalfleet.cli.exits import Exit
-from evalfleet.cli.output import Format, fail, print_data, screen_width
+from evalfleet.cli.output import Format, Output, fail, print_data, screen_width
 from evalfleet.cli.table import DETAIL, Column, table
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ NODES = (
 Folder = Annotated[
     Path | None, typer.Option("--dir", help="Folder of the cluster. Default: ~/.cache/evalfleet/cluster.")
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")]
 
 
 @application.command()

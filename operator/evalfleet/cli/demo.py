@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from evalfleet.cli.output import Format
+from evalfleet.cli.output import Format, Output
 
 
 def demo(
     workers: Annotated[int, typer.Option(min=2, max=64, help="Worker processes.")] = 3,
-    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+    output: Output = Format.TABLE,
     folder: Annotated[Path, typer.Option(help="Where data, manifest and store are written.")] = Path(".evalfleet/demo"),
     cluster: Annotated[bool, typer.Option(help="On a local Kubernetes cluster, with a reclaimed spot node.")] = False,
     setup_only: Annotated[bool, typer.Option(help="Only read the model into the cache (half a minute, once).")] = False,

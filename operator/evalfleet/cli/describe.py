@@ -6,7 +6,7 @@ import typer
 
 from evalfleet.cli.connection import Context, Namespace, Place, Reader, read
 from evalfleet.cli.exits import Exit
-from evalfleet.cli.output import Format, fail, print_data, screen_width
+from evalfleet.cli.output import Format, Output, fail, print_data, screen_width
 
 KINDS = {"evaluationjob": "EvaluationJob", "scalingpolicy": "ScalingPolicy"}
 KINDS |= {"evaluationjobs": "EvaluationJob", "evj": "EvaluationJob"}
@@ -17,7 +17,7 @@ def describe(
     target: Annotated[str, typer.Argument(help="NAME of an EvaluationJob, or KIND/NAME such as evp/default.")],
     namespace: Namespace = None,
     context: Context = None,
-    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+    output: Output = Format.TABLE,
 ) -> None:
     """Tell where an EvaluationJob (or evp/NAME, a ScalingPolicy) is and why, what it costs, and what happened."""
     kind, name = kind_and_name(target)

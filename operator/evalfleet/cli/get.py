@@ -6,7 +6,7 @@ import typer
 
 from evalfleet.cli.connection import Context, Namespace, Place, Reader, read
 from evalfleet.cli.exits import Exit
-from evalfleet.cli.output import Format, fail, print_data, screen_width
+from evalfleet.cli.output import Format, Output, fail, print_data, screen_width
 
 REFRESH_SECONDS = 2.0
 
@@ -15,7 +15,7 @@ def get(
     name: Annotated[str | None, typer.Argument(help="Name of one EvaluationJob. Default: all.")] = None,
     namespace: Namespace = None,
     context: Context = None,
-    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+    output: Output = Format.TABLE,
     *,
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the table anew until Ctrl-C.")] = False,

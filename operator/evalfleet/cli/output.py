@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,6 +23,9 @@ class Format(StrEnum):
     def for_people(self) -> bool:
         """Whether it is a table; WIDE has all columns, however narrow the screen."""
         return self in (Format.TABLE, Format.WIDE)
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="table, wide (every column), json or yaml.")]
 
 
 def print_data(content: Any, form: Format) -> None:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from evalfleet.cli.output import Format
-from evalfleet.cli.run import Cache, Manifest, Output, Quiet, RemoteCode, UnsafeCode, need_worker_packages
+from evalfleet.cli.output import Format, Output
+from evalfleet.cli.run import Cache, Manifest, Quiet, RemoteCode, UnsafeCode, need_worker_packages
 
 
 def plan(

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from evalfleet.cli.connection import Context, Namespace, Place
-from evalfleet.cli.output import Format
+from evalfleet.cli.output import Format, Output
+from evalfleet.cli.run import Cache
 
 
 def results(
@@ -14,13 +15,14 @@ def results(
     store: Annotated[str | None, typer.Option(help="Run store of the local run. Default as in `run`.")] = None,
     namespace: Namespace = None,
     context: Context = None,
-    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+    cache: Cache = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """Show results with intervals: of a local run by its manifest, of a cluster's EvaluationJob by its name."""
     if Path(target).is_file():
         from evalfleet.local.run.command import LocalOptions, show_results
 
-        show_results(Path(target), LocalOptions(store=store, output=output))
+        show_results(Path(target), LocalOptions(store=store, output=output, cache=cache))
         return
     from evalfleet.cli.cluster_results import show_cluster_results
 

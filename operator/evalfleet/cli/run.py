@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from evalfleet.cli.exits import Exit
-from evalfleet.cli.output import Format, fail
+from evalfleet.cli.output import Format, Output, fail
 
 NEEDED = ("torch", "obstore", "lm_eval")
 
 Manifest = Annotated[Path, typer.Argument(help="EvaluationJob file (YAML or JSON), or - for stdin.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")]
 Cache = Annotated[
     Path | None, typer.Option(envvar="EVALFLEET_CACHE", help="Folder for models. Default: the user's cache.")
 ]
@@ -33,7 +32,10 @@ def run(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="auto (GPUs where there are any), cpu, cuda (every GPU) or cuda:N.")
+        str,
+        typer.Option(
+            envvar="EVALFLEET_DEVICE", help="auto (GPUs where there are any), cpu, cuda (every GPU) or cuda:N."
+        ),
     ] = "auto",
     store: Annotated[
         str | None, typer.Option(help="Run store: a folder, file://, s3://, gs:// or az://. Default: spec.store.uri.")

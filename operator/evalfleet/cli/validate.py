@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evalfleet.cli.exits import Exit
-from evalfleet.cli.output import Format, fail, print_data
+from evalfleet.cli.output import Format, Output, fail, print_data
 
 if TYPE_CHECKING:
     from evalfleet.api.manifest import Checked
 
 UNCHECKED = {
-    "EvaluationJob": "model, tokenizer, tasks and data; the plan checks them: evalfleet plan FILE",
+    "EvaluationJob": "model, tokenizer, tasks and data; the plan checks them: `evalfleet plan FILE`",
     "ScalingPolicy": "nodes, prices and quotas; only a cluster knows them",
 }
 
@@ -22,7 +22,7 @@ def validate(
     manifests: Annotated[
         list[Path], typer.Argument(help="Files of EvaluationJobs and ScalingPolicies, folders of them, or - for stdin.")
     ],
-    output: Annotated[Format, typer.Option("--output", "-o", help="What is printed on stdout.")] = Format.TABLE,
+    output: Output = Format.TABLE,
 ) -> None:
     """Check manifests: every mistake of every file, with the path of its field.
 

@@ -112,7 +112,9 @@ def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalR
     store = options.store or (job.spec.store.uri if job.spec.store else DEFAULT_STORE)
     place = RunPlace(LOCAL_NAMESPACE, "", store_uri(store), options.allow_remote_code, options.allow_unsafe_code)
     spec = resolve_paths(run_spec(job, place), folder)
-    spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}", unit_seconds=LOCAL_UNIT_SECONDS)
+    kind = "Auto" if options.wish.device == "auto" else options.wish.device.partition(":")[0]
+    spec = replace(spec, device_kind=kind, unit_seconds=LOCAL_UNIT_SECONDS)
+    spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}")
     wish = replace(options.wish, most=options.wish.most or job.spec.max_workers)
     cache = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"
     return LocalRun(spec, wish, cache, cache / "runs" / spec.run_id)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ def this_machine(device: str) -> Machine:
     """
     cores = sorted(os.sched_getaffinity(0))
     wanted = device.startswith("cuda")
-    gpus = _gpus(device) if wanted or (device == "auto" and _may_have_gpus()) else ()
+    gpus = _gpus(device) if wanted or (device == "auto" and may_have_gpus(os.environ)) else ()
     return Machine(gpus, _cores(len(cores)), _sockets(cores), _memory())
 
 
-def _may_have_gpus() -> bool:
+def may_have_gpus(environment: Mapping[str, str]) -> bool:
+    """Whether it is worth asking torch; an empty CUDA_VISIBLE_DEVICES is the common way to say CPU."""
+    if environment.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
     return any(list(Path("/").glob(sign.lstrip("/"))) for sign in GPU_SIGNS)
 
 

@@ -62,8 +62,10 @@ def plan_text(name: str, plan: PlanReport, width: int | None) -> str:
         "units": f"{plan.units}",
         "work": f"{plan.flops / 1e12:.3g} TFLOP, about {max(plan.predicted_seconds, 1):.0f} s of one CPU core",
         "memory": f"{plan.memory_bytes / 2**30:.2f} GiB for one worker",
+        "numerics": plan.numerics,
         "model": plan.model_digest,
     }
     lines = [f"EvaluationJob {name} can succeed"]
     lines += [f"  {key:<9} {value}" for key, value in facts.items() if value]
+    lines += [f"! {message}" for message in plan.messages]
     return "\n".join(part for line in [*lines, UNCHECKED] for part in wrapped(printable(line), width))

@@ -7,7 +7,7 @@ import typer
 from evalfleet.cli.output import Format, print_data, screen_width
 from evalfleet.cli.result_table import result_table
 from evalfleet.cli.table import printable, wrapped
-from evalfleet.cli.words import clock
+from evalfleet.cli.text import clock
 from evalfleet_worker.protocol import FinishReport, SampleCounts, TimeLedger, to_json
 
 
@@ -24,6 +24,7 @@ def print_report(report: FinishReport, form: Format) -> None:
     lines += [f"! {message}" for message in report.messages if message not in told]
     if report.published:
         lines.append(f"result of {clock(report.published)}: nothing was run")
+    lines += [f"engine: {words}" for words in report.engine]
     lines += [ledger_line(report.time), proof_line(report.samples), f"results: {report.results_uri}"]
     for line in lines:
         typer.echo("\n".join(wrapped(printable(line), width)))

@@ -1,6 +1,7 @@
 """A process that says nothing for long: who of those it may wait for does not answer."""
 
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,8 @@ from evalfleet_worker.protocol import RunSpec
 SILENCE_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
 HUB = "https://huggingface.co"
+PREFIX = re.compile(r"^[-0-9]+ [:,0-9]+ [A-Z]+ [\w.]+: ")
+"""Time, level and logger before a line of the workers' logs."""
 
 
 def heard(log: Path) -> int:
@@ -58,4 +61,4 @@ def last_line(log: Path) -> str:
         lines = log.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return "nothing"
-    return lines[-1][:200] if lines else "nothing"
+    return PREFIX.sub("", lines[-1])[:200] if lines else "nothing"

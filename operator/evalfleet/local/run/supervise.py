@@ -102,6 +102,8 @@ def plan_run(run: LocalRun, display: Display) -> PlanReport:
     display.event(f"planning {run.spec.name}: {', '.join(e.name for e in run.spec.evaluations)}")
     plan = run_step(run.prepare(), "plan", PlanReport, display)
     display.event(describe_plan(plan))
+    for message in plan.messages:
+        display.event(f"! {message}")
     return plan
 
 
