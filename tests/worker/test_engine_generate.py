@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 
 from transformers import GenerationConfig  # noqa: E402
 
-from evalfleet_worker.engine.generate import Generator, cut_at_stop, normalise  # noqa: E402
+from evalfleet_worker.engine.arguments import cut_at_stop, normalise  # noqa: E402
+from evalfleet_worker.engine.generate import Generator  # noqa: E402
 from evalfleet_worker.engine.load import load_engine  # noqa: E402
 from evalfleet_worker.model.resolve import resolve_model  # noqa: E402
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError, RunSpec  # noqa: E402
@@ -132,6 +133,25 @@ def test_every_end_of_text_token_of_the_checkpoint_ends_a_text(place, tmp_path):
     finally:
         model.generation_config = before
     assert answer.text == " ".join(WORDS[token] for token in tokens[: tokens.index(tokens[4]) + 1])
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_the_answer_is_what_comes_after_the_reasoning(place, generator, by_id):
+    ids = prompts(1)[0]
+    tokens = greedy_tokens(place[1], ids, 12)
+    last = max(index for index, token in enumerate(tokens[:8]) if token == tokens[4])
+    end = tokens[4] if by_id else WORDS[tokens[4]] + " "
+    answer = generator.generate(generation_requests([ids], max_gen_toks=8, until=[], think_end_token=end))[0]
+    assert answer.text == " ".join(WORDS[token] for token in tokens[last + 1 : 8] if token > 2)
+
+
+def test_a_text_without_end_of_reasoning_is_kept_and_stops_apply_to_the_answer(place, generator):
+    ids = prompts(1)[0]
+    words = [WORDS[token] for token in greedy_tokens(place[1], ids, 8)]
+    whole = generator.generate(generation_requests([ids], max_gen_toks=8, until=[], think_end_token="</think>"))[0]
+    assert whole.text == " ".join(words)
+    thinking = normalise({"think_end_token": "</think>", "until": ["."]}, None)
+    assert thinking.text("one. two</think> three. four") == "three"
 
 
 def test_beams_give_the_text_of_transformers_own_beam_search(place, generator):
