@@ -1,4 +1,4 @@
-"""The worker commands: plan, work, finish, release, fetch, devices. Heavy imports happen inside the commands."""
+"""The worker commands; heavy imports happen inside the command that needs them."""
 
 import argparse
 import dataclasses
@@ -180,12 +180,20 @@ def devices() -> ExitCode:
     return ExitCode.DONE
 
 
+def identity(options: Options) -> ExitCode:
+    """Print digests of the model and the data that the run would read now."""
+    from evalfleet_worker.identity import run_identity
+
+    return _report(dataclasses.replace(options, print_report=True), run_identity(options.run, options.cache))
+
+
 COMMANDS: Mapping[str, Callable[[Options], ExitCode]] = {
     "plan": plan,
     "work": work,
     "finish": finish,
     "release": release,
     "fetch": fetch,
+    "identity": identity,
 }
 
 

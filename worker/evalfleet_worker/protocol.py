@@ -249,6 +249,14 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Digests of what a run reads, so that a change under the same name is another run. Empty where nothing is read."""
+
+    model: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReport:
     """The size of a planned run, known before a GPU exists."""
 

@@ -13,7 +13,7 @@ from evalfleet_worker.harness.offline import hub_access
 from evalfleet_worker.harness.registry import harness_of
 from evalfleet_worker.harness.startup import TorchNeededError
 from evalfleet_worker.harness.tokenizer import load_encoder
-from evalfleet_worker.model.resolve import resolve_model
+from evalfleet_worker.model.resolve import describe_model
 from evalfleet_worker.plan.identities import IDENTITIES, Identities, read_identities
 from evalfleet_worker.protocol import EvaluationFailure, EvaluationSpec, FailureReason, RunError, RunSpec
 from evalfleet_worker.store.errors import StoreUnavailableError
@@ -74,7 +74,7 @@ def score_evaluations(committed: Committed, cache: Path, progress: Callable[[str
     names = [spec.name for spec in run.evaluations]
     failed = failed_evaluations(names, committed.identities, committed.merged, committed.plan) | _refused(committed)
     results: dict[str, HarnessResult] = {}
-    encoder = once(lambda: load_encoder(resolve_model(run.model, cache), run.model))
+    encoder = once(lambda: load_encoder(describe_model(run.model, cache), run.model))
     context = HarnessContext(run, encoder, progress)
     with hub_access(replace(run, offline=True)):
         for spec in (spec for spec in run.evaluations if spec.name not in failed):

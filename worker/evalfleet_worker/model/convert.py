@@ -10,6 +10,7 @@ from typing import Any
 
 from evalfleet_worker.model.download import exclusive
 from evalfleet_worker.model.gguf_reading import parsed_once
+from evalfleet_worker.model.memo import remembered
 from evalfleet_worker.protocol import FailureReason, RunError
 
 CONVERTER_VERSION = 2
@@ -25,7 +26,7 @@ def convert_gguf(gguf: Path, cache: Path) -> Path:
     Raises:
         RunError: ModelUnreadable, when the file is damaged or its architecture is not supported.
     """
-    target = cache / "models" / f"gguf-{_identity(gguf)}"
+    target = cache / "models" / f"gguf-{remembered('gguf', [gguf], cache, lambda: _identity(gguf))}"
     if (target / "config.json").exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

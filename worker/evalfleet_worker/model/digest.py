@@ -7,42 +7,64 @@ Sharding, file names and tensor order do not matter.
 import hashlib
 import json
 import mmap
-import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.model.files import read_json, weight_files
+from evalfleet_worker.model.memo import remembered
 from evalfleet_worker.model.weights_header import TensorHeader, read_headers
 from evalfleet_worker.protocol import ModelSpec
 
 NOT_FORWARD_RELEVANT = ("_name_or_path", "transformers_version", "architectures", "use_cache", "dtype", "torch_dtype")
 CHUNK_BYTES = 1 << 22
 SAMPLE_BYTES = 4096
+SAMPLED_TENSORS = 512
+
+ReadRanges = Callable[[Sequence[tuple[Path, int, int]]], list[bytes]]
+"""Bytes [begin, end) of files, in the order asked."""
 
 
-def model_digest(folder: Path, spec: ModelSpec, cache: Path) -> str:
-    """Hex digest (16 bytes) of the model in `folder` as `spec` loads it.
+def model_digest(folder: Path, spec: ModelSpec, weights: str) -> str:
+    """Hex digest (16 bytes) of a model as `spec` loads it.
 
-    The hash of the weights is remembered in the cache under the files' names, sizes and change times.
+    Args:
+        folder: with the config.
+        spec: what is asked for.
+        weights: digest of all weights.
     """
-    content = {"weights": weights_digest(folder, cache), **_described(folder, spec)}
-    return _hex(json.dumps(content, sort_keys=True).encode())
+    return hashed({"weights": weights, **_described(folder, spec)})
 
 
-def model_fingerprint(folder: Path, spec: ModelSpec) -> str:
-    """Hex digest (16 bytes) of the model's config and of samples of every tensor: cheap enough for every start.
+def model_fingerprint(folder: Path, spec: ModelSpec, headers: Sequence[TensorHeader], read: ReadRanges) -> str:
+    """Hex digest (16 bytes) of the config, all headers and samples of the weights: cheap enough for every start.
 
     Training changes every tensor, so that another model under the same name is noticed; it is no proof of equality.
+    The tensors that are sampled are drawn by their names, the same everywhere.
     """
     total = hashlib.blake2b(json.dumps(_described(folder, spec), sort_keys=True).encode(), digest_size=16)
-    headers = [header for file in weight_files(folder) for header in read_headers(file)]
     for header in sorted(headers, key=lambda header: header.name):
         total.update(json.dumps([header.name, header.dtype, header.shape]).encode())
-        with header.file.open("rb") as stream:
-            for begin in (header.begin, (header.begin + header.end) // 2):
-                stream.seek(begin)
-                total.update(stream.read(min(SAMPLE_BYTES, header.end - begin)))
+    sampled = sorted(headers, key=lambda header: _hex(header.name.encode()))[:SAMPLED_TENSORS]
+    ranges = [
+        (header.file, begin, min(begin + SAMPLE_BYTES, header.end))
+        for header in sampled
+        for begin in (header.begin, (header.begin + header.end) // 2)
+    ]
+    for content in read(ranges):
+        total.update(content)
     return total.hexdigest()
+
+
+def read_local(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:
+    """Bytes [begin, end) of files on this machine, in the order asked."""
+    return [_read_local(*wanted) for wanted in ranges]
+
+
+def _read_local(file: Path, begin: int, end: int) -> bytes:
+    with file.open("rb") as stream:
+        stream.seek(begin)
+        return stream.read(end - begin)
 
 
 def _described(folder: Path, spec: ModelSpec) -> dict[str, Any]:
@@ -54,16 +76,9 @@ def _described(folder: Path, spec: ModelSpec) -> dict[str, Any]:
 def weights_digest(folder: Path, cache: Path) -> str:
     """Hex digest of all tensors (name, type, shape, bytes), read once per node and state of the files."""
     files = weight_files(folder)
-    state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    memo = cache / "digests" / _hex(json.dumps(state).encode())
-    if memo.exists():
-        return memo.read_text("ascii")
-    digest = _hash_tensors([header for file in files for header in read_headers(file)])
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    fresh = memo.with_suffix(f".{secrets.token_hex(8)}")
-    fresh.write_text(digest, "ascii")
-    fresh.replace(memo)
-    return digest
+    headers = [header for file in files for header in read_headers(file)]
+    described = _hex(json.dumps([[header.name, header.dtype, header.shape] for header in headers]).encode())
+    return remembered("weights", files, cache, lambda: _hash_tensors(headers), described)
 
 
 def _hash_tensors(headers: list[TensorHeader]) -> str:
@@ -80,6 +95,11 @@ def _hash_tensor(header: TensorHeader) -> bytes:
         for begin in range(header.begin, header.end, CHUNK_BYTES):
             hashed.update(content[begin : min(begin + CHUNK_BYTES, header.end)])
     return hashed.digest()
+
+
+def hashed(content: Any) -> str:
+    """Hex digest (16 bytes) of a JSON value."""
+    return _hex(json.dumps(content, sort_keys=True).encode())
 
 
 def _hex(content: bytes) -> str:

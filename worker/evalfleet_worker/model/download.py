@@ -96,7 +96,7 @@ def _identity(uri: str) -> str:
     import obstore
     from obstore.store import from_url
 
-    with _explained(uri):
+    with explained(uri):
         objects = [entry for batch in obstore.list(from_url(uri)) for entry in batch]
     if not objects:
         raise RunError(FailureReason.INVALID_MODEL_REF, f"there is no object below {uri}; check the URI")
@@ -108,15 +108,16 @@ def _download(uri: str, target: Path) -> None:
     import obstore
     from obstore.store import from_url
 
-    with _explained(uri):
+    with explained(uri):
         store = from_url(uri)
         for batch in obstore.list(store):
             for entry in batch:
-                _stream(obstore.get(store, entry["path"]), target / _inside(entry["path"]))
+                _stream(obstore.get(store, entry["path"]), target / inside(entry["path"]))
 
 
 @contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def explained(uri: str) -> Iterator[None]:
+    """Errors of an object store become a ModelUnreadable that names the address."""
     from obstore.exceptions import BaseError
 
     try:
@@ -132,7 +133,7 @@ def _stream(response: object, file: Path) -> None:
             stream.write(chunk)
 
 
-def _inside(name: str) -> PurePosixPath:
+def inside(name: str) -> PurePosixPath:
     """The object's name as a path that cannot leave its folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:

@@ -5,16 +5,18 @@ ships); `hf://ORGANISATION/NAME[@REVISION]`; `s3://`, `gs://`, `az://` (download
 Files that run code when read (pickled `.bin`, `.pt`, `.pth`) are never opened here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evalfleet_worker.model.architecture import load_config
-from evalfleet_worker.model.digest import model_digest, model_fingerprint
+from evalfleet_worker.model.digest import model_digest, model_fingerprint, read_local, weights_digest
 from evalfleet_worker.model.facts import ModelFacts, facts_of
 from evalfleet_worker.model.files import read_json, weight_files
 from evalfleet_worker.model.locate import locate
+from evalfleet_worker.model.remote import RemoteModel, open_remote
 from evalfleet_worker.model.weights_header import TensorHeader, read_headers
 from evalfleet_worker.numerics import checkpoint_dtype
 from evalfleet_worker.protocol import FailureReason, ModelSpec, RunError
@@ -24,14 +26,15 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model on this node's disk.
+    """A model whose config and tokenizer are on this node's disk.
 
     Attributes:
         spec: what was asked for.
-        path: folder with config.json and *.safetensors.
+        path: folder with config.json and, unless the model is remote, *.safetensors.
         tokenizer_path: folder with the tokenizer's files; the same folder unless `tokenizerUri` is set.
         headers: of all its tensors.
         cache: node cache, where the digest is remembered.
+        remote: where the weights are, if they are not in `path`.
     """
 
     spec: ModelSpec
@@ -39,6 +42,7 @@ class ResolvedModel:
     tokenizer_path: Path
     headers: tuple[TensorHeader, ...]
     cache: Path
+    remote: RemoteModel | None = None
 
     @cached_property
     def transformers_config(self) -> Any:
@@ -56,13 +60,40 @@ class ResolvedModel:
 
     @cached_property
     def digest(self) -> str:
-        """Hex digest (16 bytes) of everything that decides an answer; reads all weights once per node."""
-        return model_digest(self.path, self.spec, self.cache)
+        """Hex digest (16 bytes) of everything that decides an answer.
+
+        All weights are read once per node; for remote ones it is taken from the checksums of their listing.
+        """
+        return model_digest(self.path, self.spec, self._weights_digest())
+
+    def _weights_digest(self) -> str:
+        if self.remote is None:
+            return weights_digest(self.path, self.cache)
+        return self.remote.identity(sorted({str(header.file) for header in self.headers}))
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest (16 bytes) of samples of the model: workers compare it with the planner's at every start."""
-        return model_fingerprint(self.path, self.spec)
+        read = self.remote.read_ranges if self.remote else read_local
+        return model_fingerprint(self.path, self.spec, self.headers, read)
+
+
+def describe_model(model: ModelSpec, cache: Path) -> ResolvedModel:
+    """The model without its weights where these are remote, for the plan and the finish; else as `resolve_model`.
+
+    Raises:
+        RunError: as `resolve_model`.
+    """
+    remote = open_remote(model.uri, model.revision) if model.format in ("Auto", "SafeTensors") else None
+    if remote is None or not remote.is_readable_here:
+        return resolve_model(model, cache)
+    folder = remote.companions(cache)
+    _check_code(folder, model)
+    names = remote.weight_names(folder)
+    if not names:
+        raise _no_weights(model.uri, remote.sizes)
+    headers = remote.headers(names)
+    return ResolvedModel(model, folder, _tokenizer_folder(folder, model, cache), headers, cache, remote)
 
 
 def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
@@ -77,13 +108,17 @@ def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
     """
     folder = _model_folder(locate(model.uri, model.revision, cache), model, cache)
     tokenizer = _tokenizer_folder(folder, model, cache)
+    _check_code(folder, model)
+    headers = tuple(header for file in weight_files(folder) for header in read_headers(file))
+    return ResolvedModel(model, folder, tokenizer, headers, cache)
+
+
+def _check_code(folder: Path, model: ModelSpec) -> None:
     if read_json(folder / "config.json").get("auto_map") and not model.trust_remote_code:
         raise RunError(
             FailureReason.REMOTE_CODE_FORBIDDEN,
             f"{model.uri} runs Python code of its own; set model.trustRemoteCode and let the policy allow remote code",
         )
-    headers = tuple(header for file in weight_files(folder) for header in read_headers(file))
-    return ResolvedModel(model, folder, tokenizer, headers, cache)
 
 
 def stored_dtype(model: ResolvedModel) -> str:
@@ -92,7 +127,7 @@ def stored_dtype(model: ResolvedModel) -> str:
 
 
 def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:
-    gguf = _gguf_file(place, model)
+    gguf = gguf_file(place, model)
     if gguf is not None:
         from evalfleet_worker.model.convert import convert_gguf
 
@@ -106,12 +141,12 @@ def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:
     if not (folder / "config.json").exists():
         raise RunError(FailureReason.INVALID_MODEL_REF, f"{folder} holds no config.json: is it a model folder?")
     if not weight_files(folder):
-        raise _no_weights(folder)
+        raise _no_weights(str(folder), [file.name for file in folder.iterdir()])
     return folder
 
 
-def _no_weights(folder: Path) -> RunError:
-    pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+def _no_weights(folder: str, names: Iterable[str]) -> RunError:
+    pickled = sorted(name for name in names if name.endswith(PICKLED))
     if pickled:
         return RunError(
             FailureReason.MODEL_UNREADABLE,
@@ -121,7 +156,7 @@ def _no_weights(folder: Path) -> RunError:
     return RunError(FailureReason.MODEL_UNREADABLE, f"{folder} holds no *.safetensors and no *.gguf file")
 
 
-def _gguf_file(place: Path, model: ModelSpec) -> Path | None:
+def gguf_file(place: Path, model: ModelSpec) -> Path | None:
     """The GGUF file to convert, or None when the place holds a safetensors model."""
     if place.is_file():
         return place if place.suffix == ".gguf" else None
@@ -139,5 +174,8 @@ def _gguf_file(place: Path, model: ModelSpec) -> Path | None:
 def _tokenizer_folder(folder: Path, model: ModelSpec, cache: Path) -> Path:
     if model.tokenizer_uri is None:
         return folder
+    remote = open_remote(model.tokenizer_uri, None)
+    if remote is not None and remote.sizes:
+        return remote.companions(cache)
     place = locate(model.tokenizer_uri, None, cache)
     return place if place.is_dir() else place.parent

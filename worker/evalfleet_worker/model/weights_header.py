@@ -5,6 +5,7 @@ Format: 8 bytes little-endian header length, JSON header, then the data (https:/
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,20 +37,34 @@ class TensorHeader:
 
 
 def read_headers(file: Path) -> list[TensorHeader]:
+    """Headers of all tensors of one safetensors file on this machine; see `headers_of`."""
+    with file.open("rb") as stream:
+
+        def read(begin: int, end: int) -> bytes:
+            stream.seek(begin)
+            return stream.read(end - begin)
+
+        return headers_of(file, file.stat().st_size, read)
+
+
+def headers_of(file: Path, size: int, read: Callable[[int, int], bytes]) -> list[TensorHeader]:
     """Headers of all tensors of one safetensors file.
+
+    Args:
+        file: its name, and where it lies if it is on this machine.
+        size: bytes.
+        read: bytes [begin, end) of it.
 
     Raises:
         RunError: ModelUnreadable, when the file is truncated, damaged or no safetensors file at all.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
-            raise _unreadable(file, f"it has {size} bytes, its header claims {length}")
-        try:
-            content = json.loads(stream.read(length))
-        except ValueError as error:
-            raise _unreadable(file, f"its header is no JSON ({error})") from error
+    length = int.from_bytes(read(0, min(size, 8)), "little")
+    if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+        raise _unreadable(file, f"it has {size} bytes, its header claims {length}")
+    try:
+        content = json.loads(read(8, 8 + length))
+    except ValueError as error:
+        raise _unreadable(file, f"its header is no JSON ({error})") from error
     return _tensors(file, content, 8 + length, size)
 
 

@@ -18,7 +18,7 @@ from evalfleet_worker.harness.sampling import is_sampled
 from evalfleet_worker.harness.startup import hide_torch
 from evalfleet_worker.harness.tokenizer import generation_config, load_encoder
 from evalfleet_worker.model.check import check_model
-from evalfleet_worker.model.resolve import ResolvedModel, resolve_model, stored_dtype
+from evalfleet_worker.model.resolve import ResolvedModel, describe_model, stored_dtype
 from evalfleet_worker.numerics import resolve_numerics
 from evalfleet_worker.plan.evaluations import PlannedEvaluations, plan_evaluations
 from evalfleet_worker.plan.identities import IDENTITIES, write_identities
@@ -93,7 +93,7 @@ def _model(run: RunSpec, cache: Path, progress: Progress) -> ResolvedModel | Non
     if all(evaluation.python is not None for evaluation in run.evaluations):
         return None
     progress(f"model {run.model.uri}")
-    return resolve_model(run.model, cache)
+    return describe_model(run.model, cache)
 
 
 def _required(model: ResolvedModel | None) -> ResolvedModel:
