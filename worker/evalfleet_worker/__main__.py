@@ -114,8 +114,7 @@ def work(options: Options) -> ExitCode:
         raise RunError(FailureReason.INCOMPLETE, "the run has no plan yet: run the plan command first")
     run = dataclasses.replace(options.run, resolved=planned.numerics)
     owner = Owner(os.urandom(8).hex(), options.worker)
-    tolerance = 0.0 if options.run.engine.numerics == "Strict" else 1e-3
-    coordinator = Coordinator(store, planned, owner, _monotonic, _claim_settings(os.environ), tolerance)
+    coordinator = Coordinator(store, planned, owner, _monotonic, _claim_settings(os.environ))
     engine = EngineProcess(run, os.environ.get("EVALFLEET_ENGINE", ENGINE), options.cache)
     worker = Worker(coordinator, engine, Meter(options.worker), float(os.environ.get("EVALFLEET_GRACE_SECONDS", "15")))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,7 +8,7 @@ caches deterministic requests.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class RequestType(StrEnum):
@@ -90,18 +90,3 @@ class Engine(Protocol):
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer all requests of one unit, in their order; packing is a pure function of requests and settings."""
         ...
-
-
-def same_answer(first: Answer, second: Answer, tolerance: float) -> bool:
-    """Whether two executions agree: text and values exactly, numbers within `tolerance` (0 = bitwise)."""
-    numbers = _numbers(first), _numbers(second)
-    return (
-        (first.row, first.text, first.value) == (second.row, second.text, second.value)
-        and len(numbers[0]) == len(numbers[1])
-        and all(a == b or abs(a - b) <= tolerance for a, b in zip(*numbers, strict=True))
-    )
-
-
-def _numbers(answer: Answer) -> tuple[float, ...]:
-    scalar: tuple[Any, ...] = () if answer.log_probability is None else (answer.log_probability,)
-    return scalar + (answer.vector or ())

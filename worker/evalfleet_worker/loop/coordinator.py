@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from evalfleet_worker.loop.choose import claim_order, size_classes
 from evalfleet_worker.loop.settings import ClaimSettings
 from evalfleet_worker.loop.view import RunView
-from evalfleet_worker.protocol import FailureReason
-from evalfleet_worker.requests import Answer, Unit, same_answer
+from evalfleet_worker.protocol import FailureReason, Numerics
+from evalfleet_worker.requests import Answer, Unit
 from evalfleet_worker.store.layout import SEGMENT_UNITS
 from evalfleet_worker.store.run_store import FailureRecord, Plan, RunStore, segment_units, segments
 from evalfleet_worker.store.segment import ClaimSeen
 from evalfleet_worker.tables import write_answers
+from evalfleet_worker.tolerance import Agreement
 
 BACKUP_EPOCH = -1
 MAX_TRIES = 8
@@ -62,7 +63,6 @@ class Coordinator:
         owner: this process.
         clock: monotonic seconds.
         settings: durations.
-        tolerance: allowed difference between two executions (0 = bitwise).
         held: claims of this worker, by unit.
         committed: units whose committed part is this worker's.
         collisions: claims for which another worker was faster.
@@ -73,7 +73,6 @@ class Coordinator:
     owner: Owner
     clock: Callable[[], float]
     settings: ClaimSettings = field(default_factory=ClaimSettings)
-    tolerance: float = 1e-3
     held: dict[int, Claim] = field(default_factory=dict)
     committed: set[int] = field(default_factory=set)
     collisions: int = 0
@@ -88,6 +87,7 @@ class Coordinator:
     def __post_init__(self) -> None:
         self.view = RunView(self.store, self.plan, self.clock, self.settings)
         self._classes = size_classes(self.plan.units)
+        self._agreement = Agreement(self.plan.numerics or Numerics(dtype="Float32"))
 
     @property
     def done(self) -> set[int]:
@@ -297,8 +297,8 @@ class Coordinator:
         if committed is None:
             return
         missing = abs(len(answers) - len(committed[0]))
-        pairs = zip(answers, committed[0], strict=False)
-        mismatched = missing + sum(not same_answer(mine, theirs, self.tolerance) for mine, theirs in pairs)
+        triples = zip(self.store.read_unit(self.plan, claim.unit), answers, committed[0], strict=False)
+        mismatched = missing + sum(not self._agreement.holds(*triple) for triple in triples)
         facts = {"requests": len(answers), "mismatched": mismatched, "seconds": round(seconds, 6)}
         self.store.record_comparison(claim.unit, self.owner.nonce, facts)
 
