@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cluster_client import ApiError, Client
 from operator_states import manifest, policy_manifest, pool
 
@@ -228,3 +229,50 @@ def test_what_steers_the_run_may_change(server: Client, name: str) -> None:
     for key, value in MUTABLE[name].items():
         assert server.patch(path, {"spec": {key: value}})["spec"][key] is not None
     server.delete(path)
+
+
+SAMPLES = sorted(
+    path for folder in ("examples", "k8s/samples") for path in (CRDS[0].parents[1] / folder).glob("*.yaml")
+)
+LISTS = """
+apiVersion: evalfleet.io/v1alpha1
+kind: ScalingPolicy
+metadata: {name: lists}
+spec:
+  pools:
+  - {name: spot, capacityType: Spot, nodeSelector: {a: b}, pricePerHour: "1.00", maxWorkers: 1,
+     tolerations: [{key: gpu}]}
+  - {name: steady, capacityType: OnDemand, nodeSelector: {}, pricePerHour: "3", maxWorkers: 0, accelerator: {}}
+  worker: {tolerations: [{key: gpu, effect: NoSchedule}]}
+---
+apiVersion: evalfleet.io/v1alpha1
+kind: EvaluationJob
+metadata: {name: lists}
+spec:
+  policyName: lists
+  suspend: true
+  model: {uri: "hf://none/needed"}
+  evaluations:
+  - {name: toy, python: {entrypoint: "toy_evaluation:make"}}
+  - {name: pairs, embedding: {dataset: sts.csv}}
+  - {name: task, lmEval: {task: hellaswag}}
+  worker: {tolerations: [{key: gpu}]}
+  confirmRunUnsafeCode: true
+"""
+
+
+def test_what_is_applied_again_is_unchanged(shared_cluster: LocalCluster, namespace: str, tmp_path: Path) -> None:
+    """GitOps tools compare as kubectl does: a default inside a list would be a difference for ever."""
+    kubectl = [str(shared_cluster.kubectl), f"--kubeconfig={shared_cluster.kubeconfig}", "-n", namespace]
+    apply = [*kubectl, "apply", "-f", str(tmp_path / "one.yaml")]
+    (tmp_path / "lists.yaml").write_text(LISTS, "utf-8")
+    for path in (*SAMPLES, tmp_path / "lists.yaml"):
+        for body in yaml.safe_load_all(path.read_text("utf-8")):
+            body["metadata"].pop("namespace", None)
+            if body["kind"] == "EvaluationJob":
+                body["spec"]["suspend"] = True
+            (tmp_path / "one.yaml").write_text(yaml.safe_dump(body), "utf-8")
+            subprocess.run(apply, check=True, capture_output=True)
+            for _ in range(2):
+                said = subprocess.run(apply, check=True, capture_output=True, text=True).stdout
+                assert said.endswith(" unchanged\n"), (path, said)

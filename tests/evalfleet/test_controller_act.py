@@ -61,6 +61,17 @@ async def test_a_strangers_object_under_a_childs_name_stalls_the_job_and_is_name
         assert "ConfigMap ns/job-run" in state(server, "Stalled")[1]
 
 
+async def test_nothing_more_is_created_once_another_operator_may_lead() -> None:
+    async with small_server() as (server, kube):
+        held = iter([True, True, False])
+        controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet, lambda: next(held))
+        controller.router.deliver("EvaluationJob", "ADDED", server.put(JOBS, manifest()))
+        with pytest.raises(RuntimeError, match="another operator may lead"):
+            await controller.reconcile(KEY)
+        assert f"{CONFIG_MAPS}/job-run" in server.objects
+        assert f"{BATCH_JOBS}/job-plan" not in server.objects
+
+
 async def test_its_own_child_that_the_cache_does_not_know_yet_is_adopted() -> None:
     async with small_server() as (server, kube):
         controller = Controller(kube, Settings(), Telemetry("test"), decide_fleet)

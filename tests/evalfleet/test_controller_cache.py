@@ -106,7 +106,7 @@ def painted(name: str, version: int, name_of_colour: str, namespace: str = "n") 
 
 
 def test_objects_are_found_by_their_index_through_every_change() -> None:
-    cache = Cache({"Pod": colour})
+    cache = Cache({"Pod": ("Pod", colour)})
 
     def names(value: str) -> list[str]:
         return [body["metadata"]["name"] for body in cache.indexed("Pod", "n", value)]

@@ -55,6 +55,25 @@ def test_the_ledger_keeps_all_runs_until_they_fill_it_and_then_those_that_are_no
     assert seen.runs("ns") == {"uid-untold", "uid-runs"}
 
 
+@pytest.mark.parametrize("finished", [0, 1000])
+def test_a_tick_looks_at_what_is_active_and_not_at_what_has_ended(finished: int) -> None:
+    bodies = [ended(stored(f"done-{number}")) for number in range(finished)]
+    elsewhere = [{**body, "metadata": {**body["metadata"], "namespace": "other"}} for body in bodies]
+    seen = observer(
+        *bodies, *elsewhere, stored("active"), ended(stored("last")), child("Job", "w", "uid-last", "uid-last")
+    )
+    seen.runs("ns")
+    before = seen.cache.visited
+    for _ in range(10):
+        states = seen.job_states(POLICY, NOW, unpaid=["uid-done-1"])
+        assert set(states) == {"uid-active", "uid-last"}
+        seen.paid_pods("ns", states, None, ())
+        assert len(seen.runs("ns")) == finished + 2
+    assert seen.cache.visited - before <= 10 * 12
+    seen.cache.put("EvaluationJob", stored("new"))
+    assert "uid-new" in seen.runs("ns")
+
+
 def test_observing_writes_nothing() -> None:
     taken = {"phase": "Failed", "conditions": [condition("DisruptionTarget")]}
     worker, pod = child("Job", "a-w0-1", "uid-a", "uid-a"), child("Pod", "one", "Job-a-w0-1", "uid-a", **taken)

@@ -124,9 +124,13 @@ def object_schema(model: type[WireModel]) -> Schema:
     return schema
 
 
-def _structural(node: Any, definitions: Schema) -> Any:
+def _structural(node: Any, definitions: Schema, in_list: bool = False) -> Any:
+    """The structural form of a schema; without defaults inside list items.
+
+    Client-side apply compares whole lists: a default in an item would be a difference to the manifest for ever.
+    """
     if isinstance(node, list):
-        return [_structural(member, definitions) for member in node]
+        return [_structural(member, definitions, in_list) for member in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
@@ -136,13 +140,13 @@ def _structural(node: Any, definitions: Schema) -> Any:
         inner = [member for member in node["anyOf"] if member.get("type") != "null"]
         assert len(inner) == 1, f"a union of types has no structural form: {node}"
         rest = {key: value for key, value in node.items() if key != "anyOf"}
-        return _structural(inner[0] | rest, definitions)
+        return _structural(inner[0] | rest, definitions, in_list)
     if node.get("preserveUnknownFields"):
         return {"type": "object", "description": node["description"], "x-kubernetes-preserve-unknown-fields": True}
-    return _members(node, definitions)
+    return _members(node, definitions, in_list)
 
 
-def _members(node: Schema, definitions: Schema) -> Schema:
+def _members(node: Schema, definitions: Schema, in_list: bool) -> Schema:
     result: Schema = {}
     for key, value in node.items():
         match key:
@@ -150,16 +154,18 @@ def _members(node: Schema, definitions: Schema) -> Schema:
                 continue
             case "additionalProperties" | "default" if (value is False and key != "default") or value is None:
                 continue
+            case "default" if in_list:
+                continue
             case "const":
                 result["enum"] = [value]
             case "properties":
-                result[key] = {name: _structural(member, definitions) for name, member in value.items()}
+                result[key] = {name: _structural(member, definitions, in_list) for name, member in value.items()}
             case "default" | "enum" | "required":
                 result[key] = value
             case _ if key.startswith("x-kubernetes-"):
                 result[key] = value
             case _:
-                result[key] = _structural(value, definitions)
+                result[key] = _structural(value, definitions, in_list or key == "items")
     return result
 
 

@@ -110,7 +110,8 @@ class LmEval(WireModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one("task", "taskConfig"),
         Rule(
-            cel="!has(self.fewShotAsMultiturn) || !self.fewShotAsMultiturn || self.applyChatTemplate",
+            cel="!has(self.fewShotAsMultiturn) || !self.fewShotAsMultiturn"
+            " || (has(self.applyChatTemplate) && self.applyChatTemplate)",
             message="fewShotAsMultiturn needs applyChatTemplate: true",
             holds=lambda lm_eval: not lm_eval.few_shot_as_multiturn or lm_eval.apply_chat_template,
         ),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from evalfleet.controller.cache import Cache
@@ -29,21 +30,29 @@ class NameTakenError(KubeError):
         self.taken = taken
 
 
-class Actor:
-    """Applies actions, and keeps what the API server answers."""
+class NotLeadingError(KubeError):
+    """Another operator may lead: nothing more is done in this pass."""
 
-    def __init__(
-        self, kube: Kube, cache: Cache, memory: Memory, telemetry: Telemetry, enqueue: Callable[[Key], None]
-    ) -> None:
-        self._kube = kube
-        self._cache = cache
-        self._memory = memory
-        self._telemetry = telemetry
-        self._enqueue = enqueue
+    def __init__(self) -> None:
+        super().__init__(CONFLICT, "the Lease was not renewed in time: another operator may lead")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Applies actions, and keeps what the API server answers; `leads` says before each that nobody else can lead."""
+
+    kube: Kube
+    cache: Cache
+    memory: Memory
+    telemetry: Telemetry
+    enqueue: Callable[[Key], None]
+    leads: Callable[[], bool]
 
     async def apply(self, actions: Iterable[Action]) -> None:
-        """Apply actions in their order, up to the first that fails."""
+        """Apply actions in their order, up to the first that fails; each only while nobody else can lead."""
         for action in actions:
+            if not self.leads():
+                raise NotLeadingError
             if isinstance(action, Create):
                 await self._create(dict(action.body))
             else:
@@ -59,7 +68,7 @@ class Actor:
             try:
                 await self.apply((action,))
             except KubeError as error:
-                if error.status == TOO_MANY_REQUESTS:
+                if error.status == TOO_MANY_REQUESTS or isinstance(error, NotLeadingError):
                     raise  # every further request makes it worse
                 log.warning("%s", error)
                 refused[run] = error
@@ -69,37 +78,37 @@ class Actor:
         """Create if absent; an object of another owner under our name is an error that names it."""
         kind, key = str(body["kind"]), key_of(str(body["kind"]), body)
         try:
-            created, is_new = await self._kube.create(collection_path(kind, key.namespace), body), True
+            created, is_new = await self.kube.create(collection_path(kind, key.namespace), body), True
         except KubeError as error:
             if error.status != CONFLICT:
                 raise
-            created, is_new = await self._kube.get(object_path(key)), False
+            created, is_new = await self.kube.get(object_path(key)), False
             taken = name_taken(body, created)
             if taken is not None:
                 raise NameTakenError(taken) from error
         created.setdefault("kind", kind)
-        owner = evaluation_job(self._cache, key.namespace, run_of(body))
+        owner = evaluation_job(self.cache, key.namespace, run_of(body))
         if role_of(body) == "work":
             self._worker_created(key, body, owner if is_new else None)
         # What is not watched is not kept; what was there already is no news: a refused job would never come to rest.
-        if kind in WATCHED and self._cache.put(kind, created) and owner is not None:
-            self._enqueue(key_of("EvaluationJob", owner))
+        if kind in WATCHED and self.cache.put(kind, created) and owner is not None:
+            self.enqueue(key_of("EvaluationJob", owner))
 
     def _worker_created(self, key: Key, body: Mapping[str, Any], started_for: Mapping[str, Any] | None) -> None:
         labels = labels_of(body)
         slot, generation = int(labels[LABEL_SLOT]), int(number_of(body))
-        known = self._memory.run(run_of(body)).generations
+        known = self.memory.run(run_of(body)).generations
         known[slot] = max(generation, known.get(slot, 0))
         if started_for is not None:
             place = (key.namespace, policy_name(started_for), labels[LABEL_POOL])
-            self._telemetry.worker_starts.labels(*place).inc()
+            self.telemetry.worker_starts.labels(*place).inc()
 
     async def _delete(self, action: Delete) -> None:
         key = Key(action.kind, action.namespace, action.name)
-        await self._kube.delete(object_path(key), uid=action.uid, propagation="Background")
-        self._cache.mark_deleting(key, stamp(self._kube.clock.now()))
+        await self.kube.delete(object_path(key), uid=action.uid, propagation="Background")
+        self.cache.mark_deleting(key, stamp(self.kube.clock.now()))
         if action.kind == "Job":
-            self._telemetry.child_deletions.inc()
+            self.telemetry.child_deletions.inc()
 
 
 def is_refusal(error: KubeError) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from evalfleet.controller.act import Actor
+from evalfleet.controller.act import Actor, NotLeadingError
 from evalfleet.controller.cache import Cache
 from evalfleet.controller.events import EventRecorder
 from evalfleet.controller.jobs import JobReconciler
@@ -20,7 +20,7 @@ from evalfleet.controller.queue import WorkQueue
 from evalfleet.controller.route import Router
 from evalfleet.controller.settings import Settings
 from evalfleet.controller.status import StatusWriter
-from evalfleet.kube.client import CONFLICT, UNREACHABLE, Kube, KubeError
+from evalfleet.kube.client import UNREACHABLE, Kube, KubeError
 from evalfleet.kube.resources import Key
 from evalfleet.kube.spend import SpendBook
 from evalfleet.reconcile.decision import Reconciler
@@ -60,7 +60,7 @@ class Controller:
             queue=self.queue,
             observer=self.observer,
             router=self.router,
-            actor=Actor(kube, self.cache, self.memory, telemetry, self.queue.add),
+            actor=Actor(kube, self.cache, self.memory, telemetry, self.queue.add, holds),
             statuses=StatusWriter(kube, self.cache, telemetry, events),
             telemetry=telemetry,
         )
@@ -102,7 +102,7 @@ class Controller:
             KubeError: the API server refuses something, or this process may not lead any more.
         """
         if not self._holds():
-            raise KubeError(CONFLICT, "the Lease was not renewed in time: another operator may lead")
+            raise NotLeadingError
         reconciler = self._reconcilers[key.kind]
         state = await reconciler.observe(key)
         if state is None:

@@ -6,10 +6,13 @@ from typing import Any
 from evalfleet.controller.cache import Cache
 from evalfleet.kube.resources import Key
 from evalfleet.manifests.names import LABEL_ROLE, LABEL_RUN, LABEL_SLOT
+from evalfleet.reconcile.conditions import status_of
 from evalfleet.reconcile.ownership import controller_of
 
 Object = Mapping[str, Any]
 DEFAULT_POLICY = "default"
+BY_UID, OPEN = "EvaluationJob by uid", "EvaluationJob that has not ended"
+"""Names of indices; those of children are named by their kind."""
 MOST_DIGITS = 9
 """Of a slot, an attempt or a generation that we have given."""
 
@@ -66,8 +69,22 @@ def policy_key(job: Object) -> Key:
 
 def evaluation_job(cache: Cache, namespace: str, uid: str) -> Object | None:
     """The EvaluationJob with a uid, None when it is gone."""
-    return next(cache.indexed("EvaluationJob", namespace, uid), None)
+    return next(cache.indexed(BY_UID, namespace, uid), None)
 
 
-INDICES: Mapping[str, Callable[[Object], str]] = {"EvaluationJob": uid_of, "Job": owner_of, "Pod": run_of}
-"""By which everything is found by the uid of its EvaluationJob."""
+def has_ended(job: Object) -> bool:
+    """Whether an EvaluationJob has succeeded or failed for good."""
+    return status_of((job.get("status") or {}).get("conditions") or [], "Succeeded") in ("True", "False")
+
+
+def _open_under(job: Object) -> str:
+    return "" if has_ended(job) else policy_name(job)
+
+
+INDICES: Mapping[str, tuple[str, Callable[[Object], str]]] = {
+    BY_UID: ("EvaluationJob", uid_of),
+    OPEN: ("EvaluationJob", _open_under),
+    "Job": ("Job", owner_of),
+    "Pod": ("Pod", run_of),
+}
+"""Children by the uid of their EvaluationJob, EvaluationJobs by theirs, those that have not ended by their policy."""

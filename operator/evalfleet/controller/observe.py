@@ -13,6 +13,9 @@ from evalfleet.controller.cache import Cache
 from evalfleet.controller.memory import Memory, RunMemory
 from evalfleet.controller.nodes import without_machine
 from evalfleet.controller.objects import (
+    OPEN,
+    evaluation_job,
+    has_ended,
     is_number,
     is_worker,
     labels_of,
@@ -28,7 +31,6 @@ from evalfleet.controller.specs import Specs, parsed_job, parsed_policy
 from evalfleet.kube.resources import CHILDREN, Key, key_of
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_SLOT, Identity
 from evalfleet.reconcile.children import MISSING, Child, child_of
-from evalfleet.reconcile.conditions import status_of
 from evalfleet.reconcile.job.recollection import recollected
 from evalfleet.reconcile.job.state import JobState, Site, WorkerView
 from evalfleet.reconcile.job.waits import bindings_of
@@ -50,19 +52,32 @@ class Observer:
     site: Site
     jobs: Specs[EvaluationJob] = field(default_factory=lambda: Specs(parsed_job))
     policies: Specs[ScalingPolicy] = field(default_factory=lambda: Specs(parsed_policy))
+    _runs: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
+    """A memo of `runs`, by namespace."""
 
     def job_state(self, key: Key, now: datetime) -> JobState | None:
         """The state of one EvaluationJob, None when it is gone."""
         body = self.cache.get(key)
         return None if body is None else self._state(body, now)
 
-    def job_states(self, policy: Key, now: datetime) -> dict[str, JobState]:
-        """The states of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away."""
+    def job_states(self, policy: Key, now: datetime, unpaid: Iterable[str] = ()) -> dict[str, JobState]:
+        """The states of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away.
+
+        `unpaid` are runs whose last bill is open. The work follows what is active, not what exists.
+        """
         return {
             uid_of(body): self._state(body, now)
-            for body in self.cache.of_kind("EvaluationJob", policy.namespace)
+            for body in self._active(policy, unpaid)
             if policy_key(body) == policy and not self.is_history(body)
         }
+
+    def _active(self, policy: Key, unpaid: Iterable[str]) -> list[Object]:
+        """EvaluationJobs of a policy that have not ended, and all of its namespace that left something."""
+        namespace = policy.namespace
+        left = {*unpaid, *(owner_of(child) for child in self.cache.of_kind("Job", namespace))}
+        left |= {run_of(pod) for pod in self.cache.of_kind("Pod", namespace)}
+        found = [body for uid in left if (body := evaluation_job(self.cache, namespace, uid)) is not None]
+        return [*self.cache.indexed(OPEN, namespace, policy.name), *(body for body in found if has_ended(body))]
 
     def policy(self, namespace: str, name: str) -> tuple[ScalingPolicy | None, str]:
         """A policy, or None when it is absent or, with the reason, when it cannot be read."""
@@ -74,6 +89,14 @@ class Observer:
 
         All of them, up to what one ConfigMap has room for; beyond that the longest ended go, whose status tells it.
         """
+        membership = self.cache.membership("EvaluationJob", namespace)
+        known, runs = self._runs.get(namespace, (-1, frozenset[str]()))
+        if known != membership or len(runs) >= limits.LEDGER_RUNS:
+            runs = self._kept_runs(namespace)
+            self._runs[namespace] = (membership, runs)
+        return runs
+
+    def _kept_runs(self, namespace: str) -> frozenset[str]:
         bodies, most = list(self.cache.of_kind("EvaluationJob", namespace)), limits.LEDGER_RUNS
         settled = [b for b in bodies if _shows_cost(b) and self.is_history(b)] if len(bodies) > most else []
         settled.sort(key=lambda body: str(body["status"].get("completionTime") or ""))
@@ -83,10 +106,9 @@ class Observer:
     def is_history(self, body: Object) -> bool:
         """Whether an EvaluationJob has ended, has no children, and its last worker is paid."""
         namespace, uid = str(body["metadata"]["namespace"]), uid_of(body)
-        conditions = (body.get("status") or {}).get("conditions") or []
         money = self.memory.money.get(uid)
         paid = money is None or money.per_hour == 0
-        if not paid or status_of(conditions, "Succeeded") not in ("True", "False"):
+        if not paid or not has_ended(body):
             return False
         return not any(True for kind in CHILDREN for _ in self.cache.indexed(kind, namespace, uid))
 

@@ -35,7 +35,9 @@ class PolicyReconciler:
             ledger, problem = SpendLedger(), str(error)
         now = self._parts.kube.clock.now()
         observer, known = self._parts.observer, self._parts.memory.policies.get(key, PolicyMemory())
-        body, jobs = self._parts.cache.get(key) or {"metadata": {}}, observer.job_states(key, now)
+        body = self._parts.cache.get(key) or {"metadata": {}}
+        paid_before = frozenset(entry.run for entry in ledger.open.values())
+        jobs = observer.job_states(key, now, paid_before)
         policy, policy_problem = observer.policy(key.namespace, key.name)
         pods = observer.paid_pods(key.namespace, jobs, policy, ledger.open)
         return PolicyState(
@@ -45,7 +47,7 @@ class PolicyReconciler:
             memory=known.decision,
             pool_histories=known.pool_histories,
             ledger=ledger if problem else account(ledger, pods, observer.runs(key.namespace), now),
-            paid_before=frozenset(entry.run for entry in ledger.open.values()),
+            paid_before=paid_before,
             ledger_problem=problem,
             policy_problem=policy_problem,
             uid=str(body["metadata"].get("uid") or ""),

@@ -1,4 +1,4 @@
-"""Everything is listed at the start and every minute: what a watch lost is found, what was deleted meanwhile goes."""
+"""Everything is listed at the start and now and then: what a watch lost is found, what was deleted meanwhile goes."""
 
 import asyncio
 import logging

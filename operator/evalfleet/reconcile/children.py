@@ -37,6 +37,7 @@ class Child:
         preempted: pods that ended by disruption.
         pod: the newest pod, if any.
         disrupted: whether that pod was taken away.
+        uid: of the Job.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Child:
     preempted: int = 0
     pod: Object | None = None
     disrupted: bool = False
+    uid: str = ""
 
 
 MISSING = Child("", Phase.MISSING)
@@ -82,6 +84,7 @@ def child_of(job: Object | None, pods: Iterable[Object]) -> Child:
         preempted=sum(is_disrupted(pod) for pod in ordered),
         pod=newest,
         disrupted=newest is not None and is_disrupted(newest),
+        uid=str(job["metadata"].get("uid") or ""),
     )
 
 

@@ -8,7 +8,7 @@ from evalfleet.reconcile.conditions import ABNORMAL_TRUE, Condition, find, true
 from evalfleet.reconcile.decision import Action, Delete
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.deadline import suspended_seconds
-from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.job.state import JobState, removal
 from evalfleet.reconcile.job.terminal import failed, stamp
 from evalfleet.reconcile.steps import Step
 
@@ -17,15 +17,14 @@ def ended(state: JobState) -> Step:
     """A terminal job keeps its conditions; its children go, and after the TTL the object itself."""
     if not state.terminal:
         return Step()
-    namespace = state.identity.namespace
     children: list[Action] = [
-        Delete("Job", namespace, child.name)
+        removal(state.identity, child)
         for child in (*(worker.child for worker in state.workers), state.plan, state.finish)
         if child.phase is not Phase.MISSING
     ]
     due = _deletion_due(state)
     if due is not None and due <= state.now:
-        children.append(Delete("EvaluationJob", namespace, state.identity.name, state.identity.uid))
+        children.append(Delete("EvaluationJob", state.identity.namespace, state.identity.name, state.identity.uid))
     wait = (due - state.now).total_seconds() if due is not None and due > state.now else None
     conditions, status = _same_for_this_generation(state)
     return Step(conditions, {**status, **cost_status(state)}, tuple(children), halt=True, requeue_seconds=wait)

@@ -10,7 +10,7 @@ from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.plan import failure_reason, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message
-from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.job.state import JobState, removal
 from evalfleet.reconcile.job.terminal import failed, succeeded, waiting
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
@@ -45,7 +45,7 @@ def _failed(state: JobState) -> Step:
 
 
 def _finished(state: JobState) -> Step:
-    again = Delete("Job", state.identity.namespace, state.finish.name)
+    again = removal(state.identity, state.finish)
     try:
         report = loads(FinishReport, state.finish.termination or "")
     except ValueError as error:
@@ -92,8 +92,8 @@ def _incomplete(state: JobState, left: int, again: tuple[Delete, ...]) -> Step:
 
 def _reset(state: JobState) -> tuple[Delete, ...]:
     """Workers that said that nothing is left are removed, so that the Fleet starts others."""
-    done = (worker.child.name for worker in state.workers if worker.child.phase is Phase.SUCCEEDED)
-    return tuple(Delete("Job", state.identity.namespace, name) for name in done)
+    done = (worker.child for worker in state.workers if worker.child.phase is Phase.SUCCEEDED)
+    return tuple(removal(state.identity, child) for child in done)
 
 
 def report_status(report: FinishReport) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, true, unknown
-from evalfleet.reconcile.decision import Create, Delete
+from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message
-from evalfleet.reconcile.job.state import JobState, plan_status
+from evalfleet.reconcile.job.state import JobState, plan_status, removal
 from evalfleet.reconcile.job.terminal import failed, waiting
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
@@ -50,7 +50,7 @@ def _planned(state: JobState) -> Step:
             ended = failed(*why, state)
             return Step((false("Planned", *why), *ended.conditions), ended.status, halt=True)
         message = "the plan's report was lost with its pod: planning again adopts the existing plan"
-        again = Delete("Job", state.identity.namespace, state.plan.name)
+        again = removal(state.identity, state.plan)
         return Step(
             (false("Planned", "PlanReportLost", message), *waiting("Planning", message)), actions=(again,), halt=True
         )

@@ -11,6 +11,7 @@ from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Child
+from evalfleet.reconcile.decision import Delete
 from evalfleet_worker.protocol import PlanReport, Progress
 
 
@@ -145,6 +146,11 @@ class JobState:
     def planned_units(self) -> int:
         """Units of the plan, 0 before it is known."""
         return int((self.status.get("plan") or {}).get("units") or 0)
+
+
+def removal(identity: Identity, child: Child) -> Delete:
+    """Delete a child: the Job that was looked at, not another one that has its name by then."""
+    return Delete("Job", identity.namespace, child.name, child.uid or None)
 
 
 @dataclass(frozen=True, slots=True)

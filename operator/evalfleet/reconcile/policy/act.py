@@ -2,9 +2,9 @@
 
 from evalfleet.manifests.jobs import worker_job
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.decision import Action, Create, Delete
+from evalfleet.reconcile.decision import Action, Create
 from evalfleet.reconcile.job.pods import pod_shape
-from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.job.state import JobState, removal
 from evalfleet.reconcile.policy.gather import Question
 from evalfleet.reconcile.policy.jobs import live_workers, surplus_workers, takes_part
 from evalfleet.reconcile.policy.state import PolicyState
@@ -48,7 +48,8 @@ def _removals(job: JobState, member: JobDecision | None, lost: frozenset[str]) -
     }
     dropped = set(member.victims) if member is not None else set() if takes_part(job) else live
     unwanted = gone | surplus_workers(job) | ((dropped | lost) & live)
-    return [Delete("Job", job.identity.namespace, name) for name in sorted(unwanted)]
+    named = {worker.child.name: worker.child for worker in job.workers}
+    return [removal(job.identity, named[name]) for name in sorted(unwanted & named.keys())]
 
 
 def _creations(state: PolicyState, job: JobState, member: JobDecision) -> list[Action]:
