@@ -51,8 +51,6 @@ def _plan(evaluation: EvaluationSpec, context: HarnessContext) -> HarnessPlan:
     context.progress(f"{evaluation.name}: loading")
     plan = harness_of(evaluation).plan(evaluation, context)
     context.progress(f"{evaluation.name}: {plan.samples} samples, {len(plan.requests)} requests")
-    for warning in plan.warnings:
-        context.progress(f"warning: {evaluation.name}: {warning}")
     return plan
 
 

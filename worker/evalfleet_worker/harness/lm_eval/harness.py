@@ -12,7 +12,7 @@ from evalfleet_worker.harness.lm_eval.documents import DocumentStore, documents_
 from evalfleet_worker.harness.lm_eval.odd import odd_documents
 from evalfleet_worker.harness.lm_eval.owndata import OwnTasks
 from evalfleet_worker.harness.lm_eval.publish import published
-from evalfleet_worker.harness.lm_eval.sandbox import refuse_hub_metrics, remote_code, sandbox_templates
+from evalfleet_worker.harness.lm_eval.sandbox import metric_code, refuse_hub_metrics, remote_code, sandbox_templates
 from evalfleet_worker.harness.lm_eval.tasks import (
     LoadedTasks,
     build_requests,
@@ -93,7 +93,7 @@ def _spec(evaluation: EvaluationSpec) -> LmEvalSpec:
 @contextmanager
 def _guarded(context: HarnessContext) -> Iterator[None]:
     """While active, neither tokenizers nor metrics bring code of their own, unless that is allowed."""
-    with remote_code(context.run.model.trust_remote_code):
+    with remote_code(context.run.model.trust_remote_code), metric_code(context.run.allow_unsafe_code):
         yield
 
 

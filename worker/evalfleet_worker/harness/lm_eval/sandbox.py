@@ -5,8 +5,10 @@ lm-eval renders `doc_to_text` and its kind in an unsandboxed environment, in whi
 task is made; filters and behaviour stay the same.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -41,6 +43,33 @@ def _forbidden(class_name: str, module_path: Any, **_: Any) -> Any:
         FailureReason.REMOTE_CODE_FORBIDDEN,
         f"{module_path} is code of a tokenizer; set model.trustRemoteCode and let the policy allow remote code",
     )
+
+
+@contextmanager
+def metric_code(allowed: bool) -> Iterator[None]:
+    """While active, no metric of the `evaluate` hub runs unless unsafe code is allowed: it is downloaded code."""
+    if allowed:
+        yield
+        return
+    refusal = _NoMetricCode()
+    sys.meta_path.insert(0, refusal)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(refusal)
+
+
+class _NoMetricCode(MetaPathFinder):
+    """Refuses the modules into which `evaluate.load` puts what it downloads."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        """Nothing to say about any other module."""
+        if name.split(".")[0] == "evaluate_modules":
+            raise RunError(
+                FailureReason.UNSUPPORTED_TASK,
+                f"the task runs {name.rpartition('.')[2]!r}, a metric of the `evaluate` hub, which is downloaded code: "
+                "set confirmRunUnsafeCode in the job and allowUnsafeCode in the policy",
+            )
 
 
 def refuse_hub_metrics() -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,13 @@ def call_digest(calls: dict[str, list[Any]]) -> str:
 
 
 def _load(spec: LmEvalSpec, run: RunSpec, replaying: bool) -> LoadedTasks:
-    from lm_eval.tasks import TaskManager
-
-    metadata = {"pretrained": run.model.uri, "tokenizer": run.model.uri}
     try:
         if spec.task_config is not None:
             check_task_config(spec.task_config, run)
-            manager = TaskManager(include_defaults=_names_tasks(spec.task_config), metadata=metadata)
+            manager = _manager(run.model.uri, _names_tasks(spec.task_config))
             item = _build_inline(manager, _prepared(spec.task_config, None if replaying else data_folder(run)))
         else:
-            manager = TaskManager(metadata=metadata)
+            manager = _manager(run.model.uri, include_defaults=True)
             item = spec.task
         loaded = manager.load([item] if not isinstance(item, list) else item)
     except RunError:
@@ -147,6 +145,14 @@ def _load(spec: LmEvalSpec, run: RunSpec, replaying: bool) -> LoadedTasks:
         let_torch_in(error)
         raise _load_error(spec, error) from error
     return LoadedTasks(loaded["tasks"], loaded["groups"])
+
+
+@lru_cache(maxsize=2)
+def _manager(model: str, include_defaults: bool) -> Any:
+    """lm-eval's index of tasks; with the defaults it reads thousands of files, so that it is kept."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_defaults=include_defaults, metadata={"pretrained": model, "tokenizer": model})
 
 
 def _build_inline(manager: Any, config: dict[str, Any]) -> Any:
