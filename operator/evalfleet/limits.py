@@ -129,6 +129,51 @@ LAUNCH_STARTUPS = 2.0
 LONGEST_ETA_SECONDS = 10 * 365 * 86400.0
 """Beyond ten years nothing is foreseen, and calendars end."""
 
+# How long a pod may take, and how often what failed is tried again
+
+SILENT_UNITS = 12.0
+"""Units that a worker could have scored while nothing of it moved: then it hangs."""
+SILENT_LEAST_SECONDS = 60.0
+"""Least silence, however short its units are: a store may be slow for a moment."""
+SILENT_FIRST_SECONDS = 1_800.0
+"""Least silence before its first unit: models are downloaded, converted and compiled."""
+CPU_START_SECONDS = 600.0
+"""From a node to a running plan or finish pod, the image included: then the attempt is made elsewhere."""
+DELETION_SECONDS = 30.0
+"""Beyond its grace period a pod is not ended by its kubelet any more: its machine does not answer."""
+CLOCK_AHEAD_SECONDS = 5.0
+"""Clocks of machines that are in order differ by less."""
+SETTLING_SECONDS = 5.0
+"""After which a Secret, a quota or a limit that was made a moment ago is seen by everybody."""
+ATTEMPT_PAUSE_SECONDS = 5.0
+"""From one attempt of a plan or finish step to the next; it doubles."""
+SETBACK_PAUSE_SECONDS = 10.0
+"""First pause of a run on a pool where it was thrown out; it doubles."""
+LONGEST_PAUSE_SECONDS = 300.0
+"""Longest pause between two attempts of anything: within minutes of its end a fault is over for everybody."""
+PAUSE_SPREAD = 0.2
+"""A pause is up to so much of itself shorter or longer: who was thrown out together does not come back together."""
+SETBACK_FORGET_SECONDS = 600.0
+"""Quiet time after which a setback is history."""
+AVOID_SECONDS = 600.0
+"""How long pods keep away from a machine that failed one of them; it doubles."""
+AVOID_LONGEST_SECONDS = 3_600.0
+"""Longest avoidance: machines are mended, and their names come again."""
+AVOIDED = 10
+"""Machines that a pod names; more of them would be a sickness of the pool."""
+SAME_RESOURCE = 3
+"""Evictions for lack of one resource after which the job names the request to raise."""
+STALLED_SECONDS = 900.0
+"""After so long without a way out a job is stalled: somebody has to look."""
+REPORTS_LOST = 5
+"""Attempts that end well and report nothing: then the image is not what it should be."""
+POD_CREATION_SECONDS = 2.0
+"""After which a Job should have a pod: the Job controller needs a second at most."""
+REFUSAL_LOOK_SECONDS = 10.0
+"""Between two looks at why the Job controller creates no pod of a Job."""
+FAILED_KEPT = timedelta(seconds=600)
+"""How long failed children of an ended job stay, so that their logs can be read."""
+
 # Money
 
 LEDGER_SAVE_SECONDS = 60.0

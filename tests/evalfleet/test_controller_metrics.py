@@ -142,7 +142,7 @@ def test_waits_for_nodes_and_for_the_first_batch_are_observed_once_and_a_lost_ma
     seen = PoolHistories()
     for view, expected in stages:
         now = PolicyState(later, POLICY, {"uid-1": job_state(planned(workers=(view,)))}, pool_histories=seen)
-        seen = follow(seen, tuple(map(core_pool, now.pools)), (view,), later)
+        seen = follow(seen, tuple(map(core_pool, now.pools)), now.jobs, later)
         assert transitions(now, seen) == expected
 
 

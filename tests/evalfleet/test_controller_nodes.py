@@ -3,7 +3,7 @@
 from typing import Any
 
 from evalfleet.controller.nodes import LostNodes, without_machine
-from evalfleet.reconcile.children import is_disrupted
+from evalfleet.reconcile.liveness import is_disrupted
 
 
 def pod(node: str, phase: str = "Running") -> dict[str, Any]:

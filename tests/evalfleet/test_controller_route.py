@@ -1,10 +1,12 @@
 """Who looks again after which event: edits concern everybody, a status at most its own object."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
-from operator_states import manifest
+from operator_states import NOW, manifest, progress
 
 from evalfleet.controller.controller import Controller
 from evalfleet.controller.metrics import Telemetry
@@ -74,3 +76,26 @@ def test_a_child_concerns_its_job_and_the_policy_and_nobody_elses() -> None:
     labels = {"evalfleet.io/run": "uid-b"}
     pod = {"metadata": {"name": "b-w0-1-x", "namespace": "ns", "uid": "p", "resourceVersion": "20", "labels": labels}}
     assert woken(controller, "Pod", pod, "ADDED") == {POLICY, JOBS[1]}
+
+
+def test_what_the_job_controller_refuses_concerns_the_job_once() -> None:
+    controller = quiet_controller()
+    child = {"metadata": {"name": "a-plan", "namespace": "ns", "uid": "j", "labels": {"evalfleet.io/run": "uid-a"}}}
+    controller.router.refusals_arrived(child, ("exceeded quota",))
+    assert asyncio.run(waiting(controller)) == {JOBS[0], POLICY}
+    controller.router.refusals_arrived(child, ("exceeded quota",))
+    assert asyncio.run(waiting(controller)) == set()
+    controller.router.refusals_arrived(child, ())
+    assert asyncio.run(waiting(controller)) == {JOBS[0], POLICY}
+    assert controller.memory.refusals == {"j": ()}
+
+
+def test_a_worker_is_heard_when_its_work_moves_and_not_when_its_clock_does() -> None:
+    controller, pods = quiet_controller(), {"p": {"metadata": {"name": "p", "namespace": "ns", "uid": "p"}}}
+    moments = [NOW + timedelta(seconds=seconds) for seconds in range(4)]
+    answers = [progress(1), replace(progress(1), scoring_seconds=9.0), progress(2)]
+    for answer, now in zip(answers, moments, strict=False):
+        controller.router.progress_arrived(pods, {"p": answer}, now)
+        assert controller.memory.heard["p"] == (moments[2] if answer is answers[2] else moments[0])
+    controller.router.progress_arrived({}, {}, moments[3])
+    assert controller.memory.heard == {}

@@ -43,7 +43,7 @@ def test_the_operator_may_do_what_it_does_and_nothing_else() -> None:
         ("", "pods"): {"list", "watch"},
         ("", "nodes"): {"list", "watch"},
         ("", "configmaps"): {"get", "create"},
-        ("", "events"): {"create", "patch"},
+        ("", "events"): {"create", "list", "patch"},
     }
 
 

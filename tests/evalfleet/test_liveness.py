@@ -6,7 +6,6 @@ from typing import Any
 import kubelet_statuses as kubelet
 import pytest
 
-from evalfleet.reconcile.kubelet_words import Whose, refusal_words, resource_of
 from evalfleet.reconcile.liveness import (
     Broken,
     Ended,
@@ -22,6 +21,7 @@ from evalfleet.reconcile.liveness import (
     clock_ahead,
     judge,
 )
+from evalfleet.reconcile.pod_reasons import Whose, refusal_reason, resource_of
 
 Object = dict[str, Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -76,13 +76,13 @@ def test_a_pod_waits_for_its_node_as_long_as_its_pool_may_take() -> None:
     found = verdict(unscheduled("0/2 nodes are available"))
     assert isinstance(found, NoNode)
     assert found.until == CREATED + timedelta(seconds=600)
-    assert (found.words.reason, "0/2 nodes" in found.words.message) == ("WaitingForNode", True)
+    assert (found.why.reason, "0/2 nodes" in found.why.message) == ("WaitingForNode", True)
 
 
 def test_what_another_controller_gates_is_held_without_end() -> None:
     found = verdict(unscheduled("waiting for gates: kueue.x-k8s.io/admission", "SchedulingGated"))
     assert isinstance(found, Held)
-    assert "kueue.x-k8s.io/admission" in found.words.message
+    assert "kueue.x-k8s.io/admission" in found.why.message
 
 
 STARTS = [
@@ -102,15 +102,15 @@ def test_a_pod_that_starts_has_until_its_patience_ends_in_the_kubelets_words(
     found = verdict(as_written(write))
     assert isinstance(found, Starting)
     assert found.until == BOUND + timedelta(seconds=300)
-    assert found.words.reason == reason
-    assert words in found.words.message
+    assert found.why.reason == reason
+    assert words in found.why.message
 
 
 def test_the_container_that_waits_is_named_whichever_it_is() -> None:
     write = kubelet.waiting("CrashLoopBackOff", "back-off 10s restarting failed container", container="vault-agent")
     found = verdict(as_written(write, inits=("vault-agent",)))
     assert isinstance(found, Starting)
-    assert "container vault-agent: CrashLoopBackOff: back-off 10s" in found.words.message
+    assert "container vault-agent: CrashLoopBackOff: back-off 10s" in found.why.message
 
 
 OF_THE_JOB = [
@@ -227,10 +227,10 @@ def test_the_resource_that_ran_out_is_read_from_the_kubelets_words(message: str,
 
 
 def test_the_job_controllers_words_become_a_reason() -> None:
-    quota = refusal_words(['Error creating: pods "x" is forbidden: exceeded quota: compute, requested: limits.cpu=1'])
-    ranges = refusal_words(['Error creating: Pod "x" is invalid: spec.containers[0].resources.requests: Invalid value'])
+    quota = refusal_reason(['Error creating: pods "x" is forbidden: exceeded quota: compute, requested: limits.cpu=1'])
+    ranges = refusal_reason(['Error creating: Pod "x" is invalid: containers[0].resources.requests: Invalid value'])
     assert quota is not None
     assert ranges is not None
     assert (quota.reason, "exceeded quota: compute" in quota.message) == ("WaitingForQuota", True)
     assert (ranges.reason, "resources.requests: Invalid value" in ranges.message) == ("ObjectRefused", True)
-    assert refusal_words([]) is None
+    assert refusal_reason([]) is None

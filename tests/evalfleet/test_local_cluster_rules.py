@@ -20,7 +20,6 @@ from evalfleet.local.cluster.config import (
 from evalfleet.local.cluster.hostnode.environment import PodFacts, Sources, container_environment, expand
 from evalfleet.local.cluster.hostnode.images import find_image
 from evalfleet.local.cluster.hostnode.paths import Mount, rewrite, rewrite_argument
-from evalfleet.local.cluster.hostnode.quantities import parse_quantity
 from evalfleet.local.cluster.hostnode.states import (
     ContainerView,
     PodView,
@@ -31,6 +30,7 @@ from evalfleet.local.cluster.hostnode.states import (
     phase_of,
     pod_status,
 )
+from evalfleet.manifests.quantities import parse_quantity
 
 Object = dict[str, Any]
 MOUNTS = [Mount("/data", "/host/data"), Mount("/data/cache", "/host/cache"), Mount("/dev/termination-log", "/host/t")]

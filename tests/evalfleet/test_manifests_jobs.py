@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from operator_states import job_state, policy
 
-from evalfleet.manifests.jobs import finish_job, plan_job, worker_job
+from evalfleet.manifests.jobs import Place, finish_job, plan_job, worker_job
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.job.pods import job_spec, pod_shape
 from evalfleet_worker.claims import as_claim, mounted_folders, with_folders
@@ -16,7 +16,11 @@ OWNER = Identity("team", "job", "uid-1")
 def bodies(spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     shape = pod_shape(job_state({"policy": policy()}, **(spec or {})))
     pool = policy().spec.pools[0]
-    return [plan_job(OWNER, shape), worker_job(OWNER, shape, pool, 3, 2), finish_job(OWNER, shape, 1)]
+    return [
+        plan_job(OWNER, shape),
+        worker_job(OWNER, shape, pool, Place(3, 2, ("broken-node",))),
+        finish_job(OWNER, shape, 1),
+    ]
 
 
 @pytest.mark.parametrize("index", range(3))
@@ -39,6 +43,42 @@ def test_a_disruption_never_counts_and_the_fatal_code_ends_at_once() -> None:
     assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert rules[1]["onExitCodes"]["values"] == [64, 126, 127, 128]
     assert rules[2]["onExitCodes"]["values"] == [75, 143]
+    assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {"worker"}
+
+
+def test_a_pod_keeps_away_from_machines_that_failed_but_never_insists() -> None:
+    """Karpenter makes no node for a pod that requires or excludes hosts."""
+    affinity = bodies()[1]["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity.pop("preferredDuringSchedulingIgnoredDuringExecution")
+    assert affinity == {}
+    assert term["preference"]["matchExpressions"][0]["values"] == ["broken-node"]
+    assert "affinity" not in bodies()[0]["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_machine_that_does_not_answer_keeps_no_pod_for_long(index: int) -> None:
+    tolerations = bodies()[index]["spec"]["template"]["spec"]["tolerations"]
+    unreachable = next(one for one in tolerations if one["key"] == "node.kubernetes.io/unreachable")
+    assert (unreachable["effect"], unreachable["tolerationSeconds"]) == ("NoExecute", 30)
+
+
+@pytest.mark.parametrize(
+    ("worker", "requests", "limits"),
+    [
+        ({}, {"cpu": "1", "memory": "2Gi"}, {}),
+        ({"resources": {"cpu": "16", "memory": "64Gi"}}, {"cpu": "1", "memory": "4Gi"}, {"memory": "4Gi"}),
+        ({"resources": {"cpu": "100m", "memory": "500Mi"}}, {"cpu": "100m", "memory": "500Mi"}, {"memory": "500Mi"}),
+        (
+            {"resources": {"cpu": "16", "memory": "64Gi"}, "planResources": {"memory": "32Gi"}},
+            {"cpu": "1", "memory": "32Gi"},
+            {"memory": "32Gi"},
+        ),
+    ],
+)
+def test_plan_and_finish_ask_for_little_unless_told(worker: Any, requests: Any, limits: Any) -> None:
+    for index in (0, 2):
+        container = bodies({"worker": worker})[index]["spec"]["template"]["spec"]["containers"][0]
+        assert container["resources"] == {"requests": requests, "limits": limits}
 
 
 def test_a_worker_names_its_slot_generation_pool_and_price() -> None:

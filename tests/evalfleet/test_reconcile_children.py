@@ -1,12 +1,20 @@
 """A one-pod Job in words: every way in which it waits, fails, is tried again, or ends."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from evalfleet.reconcile.children import MISSING, Phase, child_of
+from evalfleet.reconcile.children import MISSING, Child, Phase
+from evalfleet.reconcile.children import child_of as judged
+from evalfleet.reconcile.pod_reasons import Whose
 
 Object = dict[str, Any]
+NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+
+
+def child_of(found: Object | None, pods: list[Object], *refusals: str) -> Child:
+    return judged(found, pods, NOW, refusals)
 
 
 def job(condition: str | None = None, reason: str = "R", **metadata: Any) -> Object:
@@ -21,9 +29,14 @@ def pod(phase: str = "Pending", state: Object | None = None, created: int = 0, *
     statuses = [{"name": "worker", "image": "image:1", "state": state}] if state else []
     return {
         "metadata": {"name": f"x-plan-{created}", "creationTimestamp": f"2026-01-01T00:00:0{created}Z"},
-        "spec": {"containers": [container]},
+        "spec": {"nodeName": "n", "containers": [container]},
         "status": {"phase": phase, "containerStatuses": statuses, **status},
     }
+
+
+def unbound(conditions: list[Object]) -> Object:
+    found = pod(conditions=conditions)
+    return {**found, "spec": {**found["spec"], "nodeName": ""}}
 
 
 def waiting(reason: str, message: str = "") -> Object:
@@ -50,16 +63,16 @@ NO_MODULE = "python3: No module named evalfleet_worker\n"
     [
         (None, "WaitingForPod", "kubectl describe job x-plan"),
         (pod(), "WaitingForPod", "starting"),
-        (pod(conditions=UNSCHEDULABLE), "WaitingForNode", "0/2 nodes are available"),
-        (pod(conditions=NO_CLAIM), "ClaimMissing", "models"),
+        (unbound(UNSCHEDULABLE), "WaitingForNode", "0/2 nodes are available"),
+        (unbound(NO_CLAIM), "ClaimMissing", "models"),
         (pod(state=waiting("ImagePullBackOff", "no such image")), "WaitingForImage", "no such image"),
         (pod(state=waiting("ErrImagePull")), "WaitingForImage", "image:1"),
         (pod(state=waiting("CreateContainerConfigError", 'secret "s3" not found')), "SecretMissing", "Secret s3 "),
         (pod(state=waiting("CreateContainerConfigError", "no key")), "PodConfigInvalid", "no key"),
         (pod("Failed", ended(1, message="boom")), "Retrying", "(exit code 1): boom"),
-        (pod("Failed", reason="OutOfcpu", message="no cpu left"), "Retrying", "no cpu left"),
+        (pod("Failed", reason="OutOfcpu", message="no cpu left"), "Rejected", "OutOfcpu: no cpu left; another"),
         (pod("Failed", ended(137, "OOMKilled")), "OutOfMemory", "limit 2Gi"),
-        (pod("Failed", ended(137), conditions=DISRUPTED), "WaitingForPod", "taken away"),
+        (pod("Failed", ended(137), conditions=DISRUPTED), "Reclaimed", "taken away"),
         (pod("Failed", ended(143)), "WaitingForPod", "told to stop"),
         (pod("Failed", ended(75, message=NO_STORE)), "StoreUnavailable", "s3://nowhere does not answer; another"),
         (pod("Failed", ended(1, message=NO_STORE)), "Retrying", "(exit code 1): s3://nowhere does not answer; another"),
@@ -109,9 +122,49 @@ def test_last_words_are_those_of_the_newest_pod() -> None:
     assert child_of(job("Failed"), [pod("Failed", ended(137, "OOMKilled"), created=2), first]).termination is None
 
 
-def test_a_pod_that_runs_is_running_and_one_that_succeeded_is_ending() -> None:
+def test_a_pod_that_runs_is_running_and_one_that_succeeded_has_before_its_job_says_so() -> None:
     assert child_of(job(), [pod("Running", {"running": {}})]).phase is Phase.RUNNING
-    assert child_of(job(), [pod("Succeeded", ended(0))]).phase is Phase.RUNNING
+    done = child_of(job(), [pod("Succeeded", ended(0, message="report"))])
+    assert (done.phase, done.termination) == (Phase.SUCCEEDED, "report")
+
+
+def test_only_the_container_worker_speaks_for_the_worker() -> None:
+    """Kubelets list containers by name, and what others inject may come first, fail, or never end."""
+    done = beside(pod("Running", ended(0, message="report")), {"running": {}})
+    assert (child_of(job(), [done]).phase, child_of(job(), [done]).termination) == (Phase.SUCCEEDED, "report")
+    works = beside(pod("Running", {"running": {}}), ended(137, "OOMKilled"))
+    assert (child_of(job(), [works]).phase, child_of(job(), [works]).termination) == (Phase.RUNNING, None)
+    fatal = beside(pod("Running", ended(64, message=NO_STORE)), {"running": {}})
+    assert (child_of(job(), [fatal]).phase, child_of(job(), [fatal]).termination) == (Phase.FAILED, NO_STORE)
+    failed = child_of(job(), [beside(pod("Running", ended(1, message="boom")), {"running": {}})])
+    assert (failed.phase, failed.failures) == (Phase.WAITING, 1)
+    assert "container aa-proxy still runs" in failed.message
+
+
+def beside(found: Object, state: Object) -> Object:
+    """The pod with another container before the worker."""
+    statuses = [{"name": "aa-proxy", "image": "proxy:1", "state": state}, *found["status"]["containerStatuses"]]
+    return {**found, "status": {**found["status"], "containerStatuses": statuses}}
+
+
+def test_what_a_kubelet_rejected_is_no_failure_of_the_worker() -> None:
+    counted = {**job("Failed", "BackoffLimitExceeded"), "status": {"failed": 3, **job("Failed")["status"]}}
+    rejected = [pod("Failed", reason="OutOfcpu", message="m", created=n) for n in range(2)]
+    child = child_of(counted, [*rejected, pod("Failed", ended(1), created=3)])
+    assert (child.phase, child.failures) == (Phase.FAILED, 1)
+    assert child_of(counted, [pod("Failed", ended(1)), *rejected]).phase is Phase.WAITING
+
+
+def test_a_job_that_another_controller_suspended_keeps_its_place() -> None:
+    child = child_of({**job(), "spec": {"suspend": True}}, [])
+    assert (child.phase, child.reason, child.whose) == (Phase.WAITING, "SuspendedElsewhere", Whose.OTHER)
+
+
+def test_a_job_without_a_pod_says_what_its_controller_says() -> None:
+    said = 'Error creating: pods "x" is forbidden: violates PodSecurity "restricted:latest": host namespaces'
+    child = child_of(job(), [], said)
+    assert (child.reason, child.whose) == ("ObjectRefused", Whose.JOB)
+    assert "violates PodSecurity" in child.message
 
 
 def test_a_job_that_is_absent_or_being_deleted_is_missing() -> None:

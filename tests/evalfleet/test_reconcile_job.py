@@ -114,9 +114,9 @@ def test_a_plan_report_is_adopted() -> None:
 
 
 def test_a_lost_plan_report_is_asked_for_again() -> None:
-    step = decide(job_state({"plan": child(Phase.SUCCEEDED, termination=None)}))
+    step = decide(job_state({"plan": child(Phase.SUCCEEDED, termination=None), "plan_attempt": 1}))
     assert says(step, "Planned") == ("False", "PlanReportLost")
-    assert deleted(step) == ["child"]
+    assert "Job/job-plan-2" in created(step)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_reports_that_make_no_sense_are_not_asked_for_again_and_again() -> None:
 
 
 def test_a_lost_finish_report_is_asked_for_again() -> None:
-    assert deleted(decide(finishing(None))) == ["job-finish-1"]
+    assert created(decide(finishing(None))) == ["Job/job-finish-2"]
 
 
 def test_a_suspended_job_says_so_and_is_not_terminal() -> None:
@@ -385,3 +385,20 @@ def test_a_terminal_job_keeps_its_words_and_loses_its_children() -> None:
 
 def test_a_job_that_is_being_deleted_is_left_alone() -> None:
     assert decide(replace(job_state(), deleting=True)) == Decision()
+
+
+def test_failed_children_of_an_ended_job_stay_for_their_logs() -> None:
+    for minutes, left in ((9, ["job-w1-1"]), (11, ["job-w0-1", "job-w1-1"])):
+        since = (NOW - timedelta(minutes=minutes)).isoformat()
+        status = {"conditions": [condition("Succeeded", "False")], "completionTime": since, "observedGeneration": 1}
+        workers = (worker(0, Phase.FAILED), worker(1, Phase.SUCCEEDED))
+        step = decide(job_state({"status": status, "workers": workers}))
+        assert deleted(step) == left
+        assert (step.requeue_seconds == 60.0) is (minutes == 9)
+
+
+def test_the_plan_job_makes_room_where_a_quota_on_jobs_leaves_none_for_a_worker() -> None:
+    full = Admission(False, 0, "WaitingForQuota", "count/jobs.batch is used up")
+    done = child(Phase.SUCCEEDED, name="job-plan")
+    assert deleted(decide(job_state(planned(admission=full, plan=done)))) == ["job-plan"]
+    assert deleted(decide(job_state(planned(plan=done)))) == []

@@ -6,11 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_states import NOW, condition, worker
+from operator_states import NOW, condition, job_state, worker
 
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.state import WorkerView
-from evalfleet.reconcile.policy.pool_history import PoolHistories, follow, observations
+from evalfleet.reconcile.pod_reasons import Whose
+from evalfleet.reconcile.policy.pool_history import PoolHistories, follow, observations, standing_aside
 from evalfleet_scaling.model import CapacityType, Pool, PoolObservation
 from evalfleet_scaling.spot.history import Life
 from evalfleet_worker.protocol import Progress
@@ -48,7 +49,8 @@ def passes(*looks: tuple[float, list[WorkerView]], before: PoolHistories | None 
     """What is known after looking at these workers at these seconds."""
     seen = before or PoolHistories()
     for seconds, workers in looks:
-        seen = follow(seen, POOLS, workers, after(seconds))
+        job = replace(job_state(), workers=tuple(workers))
+        seen = follow(seen, POOLS, {"uid-1": job}, after(seconds))
     return seen
 
 
@@ -174,5 +176,48 @@ def test_a_clock_that_goes_back_breaks_nothing_and_no_duration_is_negative() -> 
 
 
 def test_what_was_known_of_a_pool_that_the_policy_has_no_more_is_forgotten() -> None:
-    seen = follow(passes((0, [waiting()]), (5, [bound()])), (STEADY,), [bound()], after(6))
+    before = passes((0, [waiting()]), (5, [bound()]))
+    seen = follow(before, (STEADY,), {"uid-1": replace(job_state(), workers=(bound(),))}, after(6))
     assert (set(seen.histories), dict(seen.workers)) == ({"steady"}, {})
+
+
+def test_a_worker_whose_own_job_asks_for_more_says_nothing_of_its_pool() -> None:
+    picky = replace(job_state(worker={"nodeSelector": {"disk": "none"}}), workers=(waiting(),))
+    seen = PoolHistories()
+    for seconds in (0, 61, 62):
+        seen = follow(seen, POOLS, {"uid-1": picky}, after(seconds))
+    assert (seen.overdue, seen.histories["spot"].launches) == (frozenset(), ())
+    assert observed(seen, 62).offered_workers == 3
+
+
+def test_a_pool_that_gives_nodes_to_others_is_not_blamed_for_one_that_waits() -> None:
+    seen = PoolHistories()
+    for seconds in (0, 5, 61, 62):
+        neighbour = waiting(1) if seconds == 0 else bound(1)
+        jobs = {"waits": replace(job_state(), workers=(waiting(),)), "runs": replace(job_state(), workers=(neighbour,))}
+        seen = follow(seen, POOLS, jobs, after(seconds))
+    assert (seen.overdue, seen.histories["spot"].launches) == (frozenset(), (True,))
+    assert not seen.workers["job-w0-1"].asks
+
+
+def test_a_job_that_a_queue_holds_back_says_nothing_of_its_pool() -> None:
+    held = worker(0, Phase.WAITING, whose=Whose.OTHER)
+    seen = passes((0, [held]), (3600, [held]), (3601, [held]))
+    assert (seen.overdue, seen.histories["spot"].launches) == (frozenset(), ())
+
+
+@pytest.mark.parametrize("pool", ["spot", "steady"])
+def test_one_worker_goes_on_asking_and_nobody_counts_on_the_others(pool: str) -> None:
+    crowd = [waiting(slot, pool) for slot in range(3)]
+    seen = passes((0, crowd), (61, crowd))
+    other = Pool("other", CapacityType.ON_DEMAND, Decimal(4), 4, expected_startup_seconds=30)
+    aside, asking = standing_aside(seen, (*POOLS, other), after(61))
+    assert aside == {"job-w0-1", "job-w1-1", "job-w2-1"}
+    assert asking == {"job-w0-1"}
+
+
+def test_where_no_other_firm_pool_can_be_tried_all_go_on_asking() -> None:
+    crowd = [waiting(slot, "steady") for slot in range(3)]
+    seen = passes((0, crowd), (61, crowd))
+    assert standing_aside(seen, POOLS, after(61)) == (frozenset(), frozenset())
+    assert observed(seen, 61, "steady").cool_down_until_seconds is None

@@ -222,3 +222,11 @@ def test_pods_that_vanish_unseen_never_cost_more_than_the_time_nobody_looked(
         ledger = billed(ledger, [body for body in shown(lives, now) if body["status"]["phase"] == "Running"], now)
     most = sum(life + longest for _, life, _ in lives)
     assert paid_seconds(ledger) <= most
+
+
+def test_a_clock_that_is_ahead_ends_no_pod_in_the_future() -> None:
+    """What a node writes counts up to the API server's now: ten hours of skew are not ten hours on the bill."""
+    running = look(SpendLedger(), 2, pod())
+    ahead = look(running, 4, pod(ended=36004))
+    assert ahead.runs[RUN].cost == look(running, 4, pod(ended=4)).runs[RUN].cost
+    assert look(ahead, 8, pod(ended=36004)).runs == ahead.runs  # closed once

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from operator_states import NOW
 
 from evalfleet.reconcile.children import Phase, child_of
 from evalfleet.reconcile.job.plan import failure_reason
@@ -35,7 +36,7 @@ def test_a_credential_is_hidden_wherever_a_pod_says_it(words: str, secret: str) 
         "spec": {"containers": [{"name": "worker"}]},
         "status": {"phase": "Failed", "containerStatuses": [{"name": "worker", "state": state}]},
     }
-    child = child_of({"metadata": {"name": "x-plan"}, "status": {}}, [pod])
+    child = child_of({"metadata": {"name": "x-plan"}, "status": {}}, [pod], NOW)
     assert child.phase is Phase.WAITING
     assert "the last attempt failed" in child.message
     assert secret not in child.message

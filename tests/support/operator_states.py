@@ -9,8 +9,9 @@ from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import Identity
-from evalfleet.reconcile.children import MISSING, Child, Phase, is_disrupted
+from evalfleet.reconcile.children import MISSING, Child, Phase
 from evalfleet.reconcile.job.state import Admission, JobState, WorkerView
+from evalfleet.reconcile.liveness import Gone, is_disrupted
 from evalfleet_worker.protocol import Progress
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -104,7 +105,8 @@ def planned(**changes: Any) -> dict[str, Any]:
 def child(phase: Phase, **fields: Any) -> Child:
     """A one-pod Job in a phase."""
     pod = fields.get("pod")
-    return Child(**{"name": "child", "phase": phase, "disrupted": pod is not None and is_disrupted(pod), **fields})
+    gone = Gone("Reclaimed", "taken away") if pod is not None and is_disrupted(pod) else None
+    return Child(**{"name": "child", "phase": phase, "gone": gone, **fields})
 
 
 def reported(content: dict[str, Any], **changes: Any) -> Child:
@@ -112,9 +114,12 @@ def reported(content: dict[str, Any], **changes: Any) -> Child:
     return child(Phase.SUCCEEDED, termination=json.dumps({**content, **changes}))
 
 
+OF_THE_CHILD = ("reason", "message", "termination", "pod", "preempted", "whose")
+
+
 def worker(slot: int = 0, phase: Phase = Phase.RUNNING, pool_name: str = "spot", **fields: Any) -> WorkerView:
     """A worker Job."""
-    own = {key: fields.pop(key) for key in ("reason", "message", "termination", "pod", "preempted") if key in fields}
+    own = {key: fields.pop(key) for key in OF_THE_CHILD if key in fields}
     generation = fields.pop("generation", 1)
     members = {
         "child": child(phase, name=f"job-w{slot}-{generation}", **own),

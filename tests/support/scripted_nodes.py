@@ -108,7 +108,7 @@ class ScriptedNodes:
 
     def __init__(self, kubeconfig: Path) -> None:
         self._client = Client(kubeconfig)
-        self._nodes: dict[str, ScriptedNode] = {}
+        self.nodes: dict[str, ScriptedNode] = {}
         self._visits: dict[str, _Visit] = {}
         self._servers: list[ThreadingHTTPServer] = []
         self._stop = threading.Event()
@@ -126,24 +126,30 @@ class ScriptedNodes:
         self._thread.join(30)
         for server in self._servers:
             server.shutdown()
-        for name in list(self._nodes):
+        for name in list(self.nodes):
             self.remove(name)
         if error is None and self.problem is not None:
             raise self.problem
 
     def add(self, name: str, script: Script, pool: str = "scripted", **fields: Any) -> ScriptedNode:
         """Register a node; pods may come at once."""
-        node = ScriptedNode(name, pool, script, address=f"127.9.{len(self._nodes)}.9", **fields)
+        node = ScriptedNode(name, pool, script, address=f"127.9.{len(self.nodes)}.9", **fields)
         if node.progress is not None:
             self._servers.append(_answer(node))
         self._client.create("/api/v1/nodes", node.body())
         self._beat(node)
-        self._nodes[name] = node
+        self.nodes[name] = node
         return node
+
+    def cut_off(self, name: str) -> None:
+        """The machine does not answer any more, and the control plane has just noticed."""
+        self.nodes[name].is_reachable = False
+        unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "lastHeartbeatTime": clock()(0)}
+        self._client.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [unknown]}}, STRATEGIC)
 
     def remove(self, name: str) -> None:
         """The machine is gone, and its Node object with it."""
-        self._nodes.pop(name, None)
+        self.nodes.pop(name, None)
         self._ignoring_absence(lambda: self._client.delete(f"/api/v1/nodes/{name}"))
         self._ignoring_absence(lambda: self._client.delete(f"{LEASES}/{name}"))
 
@@ -153,7 +159,7 @@ class ScriptedNodes:
             try:
                 if time.monotonic() - beat_at > HEARTBEAT_SECONDS:
                     beat_at = time.monotonic()
-                    for node in list(self._nodes.values()):
+                    for node in list(self.nodes.values()):
                         if node.is_reachable:
                             self._beat(node)
                 self._look_after_pods()
@@ -161,7 +167,7 @@ class ScriptedNodes:
                 self.problem = error  # a busy API server; a script that is wrong shows in its test
 
     def _look_after_pods(self) -> None:
-        nodes = dict(self._nodes)
+        nodes = dict(self.nodes)
         for pod in self._client.get("/api/v1/pods?resourceVersion=0")["items"] if nodes else ():
             node = nodes.get(pod["spec"].get("nodeName", ""))
             if node is not None and node.is_reachable:

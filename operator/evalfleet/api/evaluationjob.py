@@ -312,6 +312,8 @@ class Worker(WireModel):
     """imagePullSecrets in this namespace. Unset: none."""
     resources: Resources | None = None
     """resources of a worker. Unset: 1 cpu and 2Gi of memory requested."""
+    plan_resources: Resources | None = None
+    """planResources of the plan and finish pods. Unset: what a worker asks, at most 1 cpu and 4Gi of memory."""
     env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(
         default=None, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     )

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from evalfleet.controller.cache import Cache
 from evalfleet.controller.memory import Memory
 from evalfleet.controller.metrics import Telemetry
-from evalfleet.controller.objects import evaluation_job, labels_of, number_of, policy_name, role_of, run_of
+from evalfleet.controller.objects import attempt_of, evaluation_job, labels_of, number_of, policy_name, role_of, run_of
 from evalfleet.kube.client import CONFLICT, TOO_MANY_REQUESTS, Kube, KubeError
 from evalfleet.kube.resources import WATCHED, Key, collection_path, key_of, object_path
 from evalfleet.manifests.names import LABEL_POOL, LABEL_SLOT
@@ -90,6 +91,9 @@ class Actor:
         owner = evaluation_job(self.cache, key.namespace, run_of(body))
         if role_of(body) == "work":
             self._worker_created(key, body, owner if is_new else None)
+        elif kind == "Job":
+            begun = datetime.fromisoformat(str(created["metadata"]["creationTimestamp"]))
+            self.memory.run(run_of(body)).attempts[role_of(body)] = (attempt_of(body), begun)
         # What is not watched is not kept; what was there already is no news: a refused job would never come to rest.
         if kind in WATCHED and self.cache.put(kind, created) and owner is not None:
             self.enqueue(key_of("EvaluationJob", owner))

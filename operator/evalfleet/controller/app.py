@@ -15,6 +15,7 @@ from evalfleet.controller.leader import Elector, LeaseTiming
 from evalfleet.controller.metrics import Telemetry
 from evalfleet.controller.nodes import follow_nodes
 from evalfleet.controller.progress import pull_for_ever
+from evalfleet.controller.refusals import follow_refusals
 from evalfleet.controller.settings import Settings
 from evalfleet.controller.sync import Sync
 from evalfleet.controller.watch import Watcher
@@ -110,6 +111,7 @@ class Operator:
                 group.create_task(self._sync.for_ever(self.settings.resync_seconds))
                 group.create_task(pull_for_ever(self.controller, self.settings.progress_seconds))
                 group.create_task(follow_nodes(self.kube, lost, self.controller.router.nodes_lost))
+                group.create_task(follow_refusals(self.kube, self.controller))
                 group.create_task(self._watch_the_watcher(watcher))
         finally:
             await asyncio.to_thread(watcher.stop)

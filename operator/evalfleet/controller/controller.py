@@ -46,6 +46,7 @@ class Controller:
         holds: Callable[[], bool] = always,
     ) -> None:
         self.telemetry = telemetry
+        self.clock = kube.clock
         self.memory = Memory()
         self.cache = Cache(INDICES, self.memory.note)
         # One pass of a policy decides for all its jobs: it does not wait behind the passes of every one of them.

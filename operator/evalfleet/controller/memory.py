@@ -2,14 +2,16 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from evalfleet.controller.nodes import LostNodes, without_machine
 from evalfleet.controller.objects import is_worker, owner_of, run_of, uid_of
 from evalfleet.kube.resources import Key
-from evalfleet.reconcile.children import is_disrupted
 from evalfleet.reconcile.job.state import Admission, Eta, Money
+from evalfleet.reconcile.liveness import is_disrupted
 from evalfleet.reconcile.policy.pool_history import PoolHistories
+from evalfleet.reconcile.policy.setbacks import Setbacks
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_worker.protocol import Progress
 
@@ -24,6 +26,7 @@ class RunMemory:
         generations: highest generation of a worker created, by slot.
         worker_jobs: uids of worker Jobs that came, also of those that are gone.
         preempted: worker pods taken away, each with the uid of its Job.
+        attempts: number of the newest plan and finish Job, and when it was created, by role.
     """
 
     admission: Admission | None = None
@@ -31,6 +34,7 @@ class RunMemory:
     generations: dict[int, int] = field(default_factory=dict)
     worker_jobs: set[str] = field(default_factory=set)
     preempted: dict[str, str] = field(default_factory=dict)
+    attempts: dict[str, tuple[int, datetime]] = field(default_factory=dict)
 
     def count(self, pods: Container[str]) -> None:
         """Pods are gone and counted in the status, which remembers them from now on."""
@@ -39,10 +43,11 @@ class RunMemory:
 
 @dataclass(frozen=True, slots=True)
 class PolicyMemory:
-    """What the last decision of a policy passed on, and what its pools showed."""
+    """What the last decision of a policy passed on, and what its pools and workers showed."""
 
     decision: FleetMemory = field(default_factory=FleetMemory)
     pool_histories: PoolHistories = field(default_factory=PoolHistories)
+    setbacks: Setbacks = field(default_factory=Setbacks)
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Memory:
         policies: by key of the ScalingPolicy.
         money: what runs cost, as their ledgers tell; an ended run's stays, for its ledger keeps it too.
         progress: newest progress by uid of the pod.
+        heard: when that progress was another one than before, by uid of the pod.
+        refusals: why the Job controller creates no pod, by uid of the Job.
         lost_nodes: nodes that have vanished.
     """
 
@@ -61,6 +68,8 @@ class Memory:
     policies: dict[Key, PolicyMemory] = field(default_factory=dict)
     money: dict[str, Money] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
+    heard: dict[str, datetime] = field(default_factory=dict)
+    refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lost_nodes: LostNodes = field(default_factory=LostNodes)
 
     def run(self, uid: str) -> RunMemory:

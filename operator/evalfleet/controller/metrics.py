@@ -35,6 +35,9 @@ class Telemetry:
         self.worker_starts = self._counter("worker_starts", "Worker Jobs created.", *POOL)
         self.child_deletions = self._counter("child_deletions", "Jobs of plan, workers and finish deleted.")
         self.preemptions = self._counter("worker_preemptions", "Workers whose machine was taken away.", *POOL)
+        self.clocks_ahead = self._counter(
+            "node_clock_ahead", "Worker pods whose node wrote times after the API server's.", *POLICY
+        )
         self.queue_seconds = self._histogram(
             "job_queue_seconds",
             "Seconds from creation of an EvaluationJob to its first admission.",

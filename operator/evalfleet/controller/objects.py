@@ -47,6 +47,11 @@ def number_of(job: Object) -> str:
     return str(job["metadata"]["name"]).rsplit("-", 1)[-1]
 
 
+def attempt_of(job: Object) -> int:
+    """Which attempt of its step a plan or finish Job is; the first plan has no number."""
+    return int(number_of(job)) if is_number(number_of(job)) else 1
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number that we could have given."""
     return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS

@@ -14,6 +14,7 @@ from evalfleet.controller.memory import Memory, RunMemory
 from evalfleet.controller.nodes import without_machine
 from evalfleet.controller.objects import (
     OPEN,
+    attempt_of,
     evaluation_job,
     has_ended,
     is_number,
@@ -30,7 +31,8 @@ from evalfleet.controller.objects import (
 from evalfleet.controller.specs import Specs, parsed_job, parsed_policy
 from evalfleet.kube.resources import CHILDREN, Key, key_of
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_SLOT, Identity
-from evalfleet.reconcile.children import MISSING, Child, child_of
+from evalfleet.reconcile.children import MISSING, child_of
+from evalfleet.reconcile.job.attempts import Attempt
 from evalfleet.reconcile.job.recollection import recollected
 from evalfleet.reconcile.job.state import JobState, Site, WorkerView
 from evalfleet.reconcile.job.waits import bindings_of
@@ -142,7 +144,7 @@ class Observer:
         found = self.cache.indexed("Pod", key.namespace, uid)
         pods = [without_machine(pod, self.memory.lost_nodes) for pod in found]
         own_pods = [pod for pod in pods if owner_of(pod) in known.worker_jobs]
-        finish, attempt = _finish(children, pods)
+        plan, finish = (self._attempt(children, pods, role, uid, now) for role in ("plan", "finish"))
         created = datetime.fromisoformat(str(body["metadata"]["creationTimestamp"]))
         status = recollected(body.get("status") or {}, created, now)
         preempted, counted = _preempted(known, own_pods, status)
@@ -158,10 +160,13 @@ class Observer:
             status=status,
             policy=policy,
             policy_missing=is_named and policy is None and not policy_problem,
-            plan=_plan(children, pods),
-            finish=finish,
-            finish_attempt=attempt,
-            workers=tuple(self._worker(item, pods) for item in children if is_worker(item)),
+            plan=plan.child,
+            plan_attempt=plan.number,
+            finish=finish.child,
+            finish_attempt=finish.number,
+            begun={role: one.began for role, one in (("plan", plan), ("finish", finish)) if one.began is not None},
+            superseded=_superseded(children),
+            workers=tuple(self._worker(item, pods, now) for item in children if is_worker(item)),
             admission=known.admission,
             site=self.site,
             money=self.memory.money.get(uid),
@@ -173,8 +178,20 @@ class Observer:
             generations=dict(known.generations),
         )
 
-    def _worker(self, job: Object, pods: Iterable[Object]) -> WorkerView:
-        child = child_of({**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}, _pods_of(job, pods))
+    def _attempt(self, jobs: Iterable[Object], pods: Iterable[Object], role: str, run: str, now: datetime) -> Attempt:
+        """The newest attempt of a step, though its Job may be gone."""
+        number, began = self._known(run).attempts.get(role, (0, None))
+        found = _attempts(jobs, role)
+        if not found or attempt_of(found[-1]) < number:
+            return Attempt(MISSING, number, began)
+        job = found[-1]
+        child = child_of(job, _pods_of(job, pods), now, self.memory.refusals.get(uid_of(job), ()))
+        return Attempt(child, attempt_of(job), datetime.fromisoformat(str(job["metadata"]["creationTimestamp"])))
+
+    def _worker(self, job: Object, pods: Iterable[Object], now: datetime) -> WorkerView:
+        own = _pods_of(job, pods)
+        alive = {**job, "metadata": {**job["metadata"], "deletionTimestamp": None}}
+        child = child_of(alive, own, now, self.memory.refusals.get(uid_of(job), ()))
         pod = uid_of(child.pod) if child.pod is not None else ""
         labels = labels_of(job)
         return WorkerView(
@@ -188,7 +205,8 @@ class Observer:
             progress=self.memory.progress.get(pod),
             deleting=bool(job["metadata"].get("deletionTimestamp")),
             uid=uid_of(job),
-            failures=int((job.get("status") or {}).get("failed") or 0),
+            failures=child.failures,
+            heard=self.memory.heard.get(pod),
         )
 
 
@@ -214,15 +232,18 @@ def _price(pod: Object) -> Decimal | None:
     return price if price.is_finite() and 0 <= price < PRICES_END else None
 
 
-def _plan(jobs: Iterable[Object], pods: Iterable[Object]) -> Child:
-    job = next((item for item in jobs if role_of(item) == "plan"), None)
-    return child_of(job, _pods_of(job, pods)) if job is not None else MISSING
+def _attempts(jobs: Iterable[Object], role: str) -> list[Object]:
+    """The Jobs of a step, the newest last."""
+    ours = (job for job in jobs if role_of(job) == role and (is_number(number_of(job)) or number_of(job) == role))
+    return sorted(ours, key=attempt_of)
 
 
-def _finish(jobs: Iterable[Object], pods: Iterable[Object]) -> tuple[Child, int]:
-    ours = (item for item in jobs if role_of(item) == "finish" and is_number(number_of(item)))
-    newest = max(ours, key=lambda item: int(number_of(item)), default=None)
-    return (MISSING, 0) if newest is None else (child_of(newest, _pods_of(newest, pods)), int(number_of(newest)))
+def _superseded(jobs: Iterable[Object]) -> dict[str, str]:
+    """Uids by name of the plan and finish Jobs that are not the newest of their step, and are not being deleted."""
+    jobs = list(jobs)
+    older = (job for role in ("plan", "finish") for job in _attempts(jobs, role)[:-1])
+    alive = (job for job in older if not job["metadata"].get("deletionTimestamp"))
+    return {str(job["metadata"]["name"]): uid_of(job) for job in alive}
 
 
 def _pods_of(job: Object, pods: Iterable[Object]) -> list[Object]:

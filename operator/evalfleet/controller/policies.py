@@ -1,7 +1,11 @@
 """ScalingPolicies, each with all its jobs together: observe, decide, apply."""
 
+import logging
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 
+from evalfleet import limits
 from evalfleet.controller.act import is_refusal, refusal_reason
 from evalfleet.controller.memory import PolicyMemory
 from evalfleet.controller.parts import Parts
@@ -13,10 +17,12 @@ from evalfleet.reconcile.policy.figures import figures, transitions
 from evalfleet.reconcile.policy.outcome import DecideFleet, PolicyDecision
 from evalfleet.reconcile.policy.pools import currency
 from evalfleet.reconcile.policy.report import with_refusals
-from evalfleet.reconcile.policy.settle import account, job_money
+from evalfleet.reconcile.policy.settle import PaidPod, account, job_money
 from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import LedgerUnreadableError
+
+log = logging.getLogger(__name__)
 
 
 class PolicyReconciler:
@@ -46,8 +52,10 @@ class PolicyReconciler:
             jobs=jobs,
             memory=known.decision,
             pool_histories=known.pool_histories,
+            setbacks=known.setbacks,
             ledger=ledger if problem else account(ledger, pods, observer.runs(key.namespace), now),
             paid_before=paid_before,
+            clocks_ahead=_clocks_ahead(pods, ledger, now),
             ledger_problem=problem,
             policy_problem=policy_problem,
             uid=str(body["metadata"].get("uid") or ""),
@@ -85,6 +93,9 @@ class PolicyReconciler:
             return
         telemetry = self._parts.telemetry
         telemetry.count(key, transitions(state, decision.outcome.pool_histories))
+        if state.clocks_ahead:
+            log.warning("clocks of nodes are ahead: pods %s", ", ".join(state.clocks_ahead), extra={"object": key})
+            telemetry.clocks_ahead.labels(key.namespace, key.name).inc(len(state.clocks_ahead))
         if state.policy is None and not state.jobs:
             telemetry.policies.figures.pop(key, None)
         else:
@@ -94,7 +105,7 @@ class PolicyReconciler:
         """What the next passes need; jobs whose admission is another than before look again."""
         outcome, memory = decision.outcome, self._parts.memory
         if outcome is not None:
-            memory.policies[key] = PolicyMemory(outcome.decision.memory, outcome.pool_histories)
+            memory.policies[key] = PolicyMemory(outcome.decision.memory, outcome.pool_histories, outcome.setbacks)
             for uid in state.jobs:
                 memory.run(uid).eta = outcome.etas.get(uid)
         for uid, admission in decision.admissions.items():
@@ -114,6 +125,13 @@ class PolicyReconciler:
                 money[run] = cost
         for run in ended:
             self._parts.router.enqueue_run(key.namespace, run)
+
+
+def _clocks_ahead(pods: Iterable[PaidPod], ledger: SpendLedger, now: datetime) -> tuple[str, ...]:
+    """Uids of the pods that have ended in the future, by their nodes' clocks, and are not settled yet."""
+    latest = now + timedelta(seconds=limits.CLOCK_AHEAD_SECONDS)
+    ended = (pod for pod in pods if pod.ended is not None and pod.ended > latest)
+    return tuple(pod.uid for pod in ended if pod.uid not in ledger.closed)
 
 
 def _without_message(admission: Admission) -> Admission:

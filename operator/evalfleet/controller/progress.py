@@ -20,7 +20,7 @@ async def pull_for_ever(controller: Controller, period_seconds: float) -> None:
             running = {uid_of(pod): pod for pod in controller.cache.of_kind("Pod") if _is_running_worker(pod)}
             addresses = [(uid, str(pod["status"].get("podIP") or "")) for uid, pod in running.items()]
             answers = await pull(workers, [(uid, address) for uid, address in addresses if address])
-            controller.router.progress_arrived(running, answers)
+            controller.router.progress_arrived(running, answers, controller.clock.now())
             await asyncio.sleep(period_seconds)
 
 

@@ -1,6 +1,7 @@
 """Who looks again: from what happened to an object to the keys that it matters to."""
 
 from collections.abc import Callable, Container, Mapping
+from datetime import datetime
 from typing import Any
 
 from evalfleet.controller.cache import Cache
@@ -54,13 +55,22 @@ class Router:
                 self._memory.note("Pod", pod)
                 self.enqueue_for("Pod", pod)
 
-    def progress_arrived(self, running: Mapping[str, Object], answers: Mapping[str, Progress]) -> None:
+    def progress_arrived(self, running: Mapping[str, Object], answers: Mapping[str, Progress], now: datetime) -> None:
         """Workers have answered: keep the newest of each pod that runs, enqueue where it is news."""
         known = self._memory.progress
         for uid, progress in answers.items():
             if known.get(uid) != progress:
                 self.enqueue_for("Pod", running[uid])
+        moved = {uid: now for uid, progress in answers.items() if _work_of(known.get(uid)) != _work_of(progress)}
+        heard = {uid: before for uid, before in self._memory.heard.items() if uid in running}
+        self._memory.heard = heard | moved
         self._memory.progress = {uid: before for uid, before in known.items() if uid in running} | dict(answers)
+
+    def refusals_arrived(self, job: Object, messages: tuple[str, ...]) -> None:
+        """The Job controller has said why it creates no pod, or has nothing more to say."""
+        if self._memory.refusals.get(uid_of(job), ()) != messages:
+            self._memory.refusals[uid_of(job)] = messages
+            self.enqueue_for("Job", job)
 
     def enqueue_for(self, kind: str, body: Object) -> None:
         """Enqueue the EvaluationJob and the policy that an object belongs to."""
@@ -92,6 +102,13 @@ class Router:
         alive = frozenset(uid_of(body) for body in self._cache.of_kind("EvaluationJob"))
         self._memory.retain(alive)
         return alive
+
+
+def _work_of(progress: Progress | None) -> tuple[Any, ...] | None:
+    """What moves while a worker works."""
+    if progress is None:
+        return None
+    return progress.state, progress.units_own, progress.requests_own, progress.units_done, progress.requests_done
 
 
 def _asked(body: Object) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """The objects the operator creates for an EvaluationJob: one ConfigMap with the run's spec, Jobs of one pod. Pure."""
 
+from dataclasses import dataclass
+
 from evalfleet.api.scalingpolicy import NodePool
 from evalfleet.manifests.names import (
     ANNOTATION_PRICE,
@@ -19,6 +21,17 @@ from evalfleet_worker.protocol import ExitCode, RunSpec, dumps
 
 CANNOT_START = (126, 127, 128)
 """Exit codes of a program that cannot be executed, is not found, or that the container runtime could not start."""
+OWN_FAILURES = 2
+"""Failures of a plan or finish program that are tried again: what fails three times fails always."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker belongs: its slot, how often the slot was filled, and the nodes that it keeps away from."""
+
+    slot: int
+    generation: int
+    avoid: tuple[str, ...] = ()
 
 
 def spec_config_map(owner: Identity, spec: RunSpec) -> Object:
@@ -32,25 +45,28 @@ def spec_config_map(owner: Identity, spec: RunSpec) -> Object:
     }
 
 
-def plan_job(owner: Identity, shape: PodShape) -> Object:
-    """The one-pod Job that plans the run on CPU."""
-    return _job(owner, shape, Command("plan", owner.child("plan")), backoff_limit=2, pool=None)
+def plan_job(owner: Identity, shape: PodShape, attempt: int = 1, avoid: tuple[str, ...] = ()) -> Object:
+    """The one-pod Job that plans the run on CPU; the first attempt has no number."""
+    name = owner.child("plan" if attempt == 1 else f"plan-{attempt}")
+    return _job(owner, shape, Command("plan", name, avoid=avoid), backoff_limit=OWN_FAILURES, pool=None)
 
 
-def finish_job(owner: Identity, shape: PodShape, attempt: int) -> Object:
+def finish_job(owner: Identity, shape: PodShape, attempt: int, avoid: tuple[str, ...] = ()) -> Object:
     """The one-pod Job that merges the run's parts and computes its metrics on CPU."""
-    return _job(owner, shape, Command("finish", owner.child(f"finish-{attempt}")), backoff_limit=2, pool=None)
+    command = Command("finish", owner.child(f"finish-{attempt}"), avoid=avoid)
+    return _job(owner, shape, command, backoff_limit=OWN_FAILURES, pool=None)
 
 
-def worker_job(owner: Identity, shape: PodShape, pool: NodePool, slot: int, generation: int) -> Object:
+def worker_job(owner: Identity, shape: PodShape, pool: NodePool, place: Place) -> Object:
     """The one-pod Job of one worker: `<name>-w<slot>-<generation>`, pool and price in its metadata."""
-    name = owner.child(f"w{slot}-{generation}")
+    name = owner.child(f"w{place.slot}-{place.generation}")
     command = Command(
         "work",
         name,
         environment={"EVALFLEET_PROGRESS_ADDRESS": f"$(POD_IP):{PROGRESS_PORT}", "EVALFLEET_WORKER": "$(POD_NAME)"},
-        labels={LABEL_POOL: pool.name, LABEL_SLOT: str(slot), LABEL_CAPACITY_TYPE: pool.capacity_type},
+        labels={LABEL_POOL: pool.name, LABEL_SLOT: str(place.slot), LABEL_CAPACITY_TYPE: pool.capacity_type},
         annotations={ANNOTATION_PRICE: pool.price_per_hour},
+        avoid=place.avoid,
     )
     return _job(owner, shape, command, backoff_limit=3, pool=pool)
 
@@ -79,11 +95,18 @@ def _job(owner: Identity, shape: PodShape, command: Command, backoff_limit: int,
 
 
 def _failure_rules() -> list[Object]:
-    """Reclaims and early leaves never count; the fatal code and a program that cannot start end the Job at once."""
+    """Reclaims and early leaves never count; the fatal code and a program that cannot start end the Job at once.
+
+    Only the worker's own exit code says so, whatever other containers somebody has put into the pod.
+    """
     ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
     hopeless = [int(ExitCode.FATAL), *CANNOT_START]
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": hopeless}},
-        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": ignored}},
+        {"action": "FailJob", "onExitCodes": _worker_exits(hopeless)},
+        {"action": "Ignore", "onExitCodes": _worker_exits(ignored)},
     ]
+
+
+def _worker_exits(codes: list[int]) -> Object:
+    return {"containerName": "worker", "operator": "In", "values": codes}

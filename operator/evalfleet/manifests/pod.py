@@ -7,9 +7,10 @@ user's pod template, only from the allow-listed fields of the API.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evalfleet.api.evaluationjob import Worker
+from evalfleet.api.evaluationjob import Resources, Worker
 from evalfleet.api.scalingpolicy import NodePool
 from evalfleet.manifests.names import Identity, Object
+from evalfleet.manifests.quantities import parse_quantity
 
 SPEC_FOLDER = "/etc/evalfleet"
 CACHE_FOLDER = "/var/lib/evalfleet/cache"
@@ -18,9 +19,10 @@ CLAIMS_FOLDER = "/var/lib/evalfleet/claims"
 TERMINATION_PATH = "/dev/termination-log"
 GRACE_SECONDS = 30
 UNREACHABLE_SECONDS = 30
+"""On a machine that does not answer, then it is replaced: what it held is taken over by others anyway."""
+PLAN_CPU, PLAN_MEMORY = "1", "4Gi"
+"""Most that a plan or finish pod asks by default: it reads and merges, the model stays where the workers are."""
 MAX_THREADS = 256
-CPU_SCALES = {"m": 1e-3, "k": 1e3}
-"""Suffixes that make sense for CPU; the API server takes others as well, and no node has so many cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Command:
         environment: extra variables.
         labels: extra labels of Job and pod.
         annotations: extra annotations of Job and pod.
+        avoid: names of nodes to keep away from, if there are others.
     """
 
     role: str
@@ -59,6 +62,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    avoid: tuple[str, ...] = ()
 
 
 def pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool | None) -> Object:
@@ -82,6 +86,8 @@ def pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool 
         "nodeSelector": {**_selector(worker), **(dict(pool.node_selector) if pool else {})},
         "tolerations": _tolerations(worker, pool),
     }
+    if command.avoid:
+        spec["affinity"] = _affinity(command.avoid)
     if worker is not None:
         if worker.image_pull_secrets:
             spec["imagePullSecrets"] = [{"name": name} for name in worker.image_pull_secrets]
@@ -92,12 +98,21 @@ def pod_spec(owner: Identity, shape: PodShape, command: Command, pool: NodePool 
     return spec
 
 
+def _affinity(avoid: tuple[str, ...]) -> Object:
+    """A preference, not a rule: Karpenter makes no node for pods that require or exclude hosts (decision 0046)."""
+    term = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": list(avoid)}
+    preferred = [{"weight": 100, "preference": {"matchExpressions": [term]}}]
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
 def _container(shape: PodShape, command: Command, pool: NodePool | None) -> Object:
+    resources = _resources(shape.worker, pool) if command.role == "work" else _plan_resources(shape.worker)
+    requests = resources["requests"]
     environment = {
         "EVALFLEET_CACHE": shape.cache,
         "EVALFLEET_TERMINATION_LOG": TERMINATION_PATH,
         "EVALFLEET_LOG_FORMAT": "json",
-        "EVALFLEET_THREADS": str(_threads(shape.worker)),
+        "EVALFLEET_THREADS": str(_threads(requests["cpu"])),
         "EVALFLEET_GRACE_SECONDS": str(GRACE_SECONDS - 5),
         "HOME": WORK_FOLDER,
         "TMPDIR": WORK_FOLDER,
@@ -113,7 +128,7 @@ def _container(shape: PodShape, command: Command, pool: NodePool | None) -> Obje
         "args": ["--spec", f"{SPEC_FOLDER}/spec.json"],
         "env": fields + [{"name": name, "value": value} for name, value in {**user, **environment}.items()],
         "envFrom": [{"secretRef": {"name": name}} for name in shape.secrets],
-        "resources": _resources(shape.worker, pool),
+        "resources": resources,
         "terminationMessagePath": TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -150,26 +165,42 @@ def _volumes(owner: Identity, shape: PodShape) -> list[Object]:
 
 
 def _resources(worker: Worker | None, pool: NodePool | None) -> Object:
-    asked = worker.resources if worker else None
-    requests = {"cpu": (asked.cpu if asked else None) or "1", "memory": (asked.memory if asked else None) or "2Gi"}
-    limits: Object = {}
-    if asked and asked.memory:
-        limits["memory"] = asked.memory
-    if asked and asked.ephemeral_storage:
-        requests["ephemeral-storage"] = asked.ephemeral_storage
+    """What a worker asks for."""
+    asked = _asked(worker.resources if worker else None, Resources())
     if pool is not None and pool.capacity_type != "Local":
         accelerator = pool.accelerator
         resource = (accelerator.resource_name if accelerator else None) or "nvidia.com/gpu"
-        limits[resource] = str(accelerator.count_per_worker if accelerator else 1)
-    return {"requests": requests, "limits": limits}
+        asked["limits"][resource] = str(accelerator.count_per_worker if accelerator else 1)
+    return asked
 
 
-def _threads(worker: Worker | None) -> int:
+def _plan_resources(worker: Worker | None) -> Object:
+    """What a plan or finish pod asks for: its own, else what a worker asks, but no more than it needs as a rule."""
+    own, workers = (worker.plan_resources, worker.resources) if worker else (None, None)
+    default = workers or Resources()
+    small = default.model_copy(
+        update={"cpu": _at_most(default.cpu, PLAN_CPU), "memory": _at_most(default.memory, PLAN_MEMORY)}
+    )
+    return _asked(own, small)
+
+
+def _asked(own: Resources | None, default: Resources) -> Object:
+    """Requests and limits, member by member: its own, else the default's, else the built-in ones."""
+    cpu, memory, storage = (
+        (getattr(own, member) if own else None) or getattr(default, member)
+        for member in ("cpu", "memory", "ephemeral_storage")
+    )
+    requests = {"cpu": cpu or "1", "memory": memory or "2Gi", **({"ephemeral-storage": storage} if storage else {})}
+    return {"requests": requests, "limits": {"memory": memory} if memory else {}}
+
+
+def _at_most(quantity: str | None, most: str) -> str | None:
+    return most if quantity is not None and parse_quantity(quantity) > parse_quantity(most) else quantity
+
+
+def _threads(cpu: str) -> int:
     """Compute threads: whole cores of the request, so that neighbours on a node are left alone."""
-    cpu = (worker.resources.cpu if worker and worker.resources else None) or "1"
-    number = cpu.rstrip("mkKMGTi")
-    scale = CPU_SCALES.get(cpu.removeprefix(number), 1.0)
-    return max(1, min(MAX_THREADS, int(float(number) * scale)))
+    return max(1, min(MAX_THREADS, int(parse_quantity(cpu))))
 
 
 def _selector(worker: Worker | None) -> dict[str, str]:
@@ -179,9 +210,7 @@ def _selector(worker: Worker | None) -> dict[str, str]:
 def _tolerations(worker: Worker | None, pool: NodePool | None) -> list[Object]:
     listed = [*((worker.tolerations or []) if worker else []), *((pool.tolerations or []) if pool else [])]
     wire = [toleration.to_manifest() for toleration in listed]
-    if pool is not None and pool.capacity_type == "Spot":
-        wire += [
-            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": UNREACHABLE_SECONDS}
-            for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-        ]
-    return wire
+    return wire + [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": UNREACHABLE_SECONDS}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+    ]

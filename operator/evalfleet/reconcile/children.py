@@ -1,12 +1,31 @@
 """The state of a one-pod Job: from the Job and its pods as the API server shows them. Pure."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from evalfleet.manifests.names import LABEL_ROLE
+from evalfleet.manifests.pod import PLAN_MEMORY
+from evalfleet.reconcile.liveness import (
+    FOREVER,
+    Broken,
+    Ended,
+    Gone,
+    Healthy,
+    Held,
+    NoNode,
+    Silent,
+    Starting,
+    Verdict,
+    alive_beside,
+    is_disrupted,
+    judge,
+    moment,
+    worker_end,
+)
+from evalfleet.reconcile.pod_reasons import WORKER, Reason, Whose, container_states, refusal_reason
 from evalfleet.reconcile.redact import redacted
 from evalfleet_worker.protocol import ErrorReport, ExitCode, loads
 
@@ -32,12 +51,16 @@ class Child:
         phase: where it is.
         reason: CamelCase: what it waits for, or why it failed.
         message: the same as a sentence.
-        termination: termination message of the newest ended container, if any.
-        exit_code: of the newest ended container.
+        termination: termination message of the newest worker that ended, if any.
+        exit_code: of the same.
         preempted: pods that ended by disruption.
         pod: the newest pod, if any.
-        disrupted: whether that pod was taken away.
         uid: of the Job.
+        gone: why the infrastructure ended that pod; None when it did not.
+        whose: whose fault it is that it waits; None when nobody's.
+        created: when the Job was created.
+        over: whether the Job makes no further pod.
+        failures: its pods that failed by themselves.
     """
 
     name: str
@@ -48,14 +71,21 @@ class Child:
     exit_code: int | None = None
     preempted: int = 0
     pod: Object | None = None
-    disrupted: bool = False
     uid: str = ""
+    gone: Gone | None = None
+    whose: Whose | None = None
+    created: datetime | None = None
+    over: bool = False
+    failures: int = 0
+
+    @property
+    def disrupted(self) -> bool:
+        """Whether the infrastructure ended its pod: never a failure."""
+        return self.gone is not None
 
 
 MISSING = Child("", Phase.MISSING)
 
-IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
 """What the container runtimes say of a program that is not in the image (containerd, dockershim)."""
 FINISHED_JOB = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
@@ -64,63 +94,104 @@ HOPELESS = frozenset({"InvalidImage", "OutOfMemory"})
 """Reasons that another attempt with the same manifest does not mend; they say enough without the log."""
 ANOTHER = "; another attempt follows"
 NO_WORKER = "No module named evalfleet_worker"
+_State = tuple[Phase, str, str, Whose | None]
 
 
-def child_of(job: Object | None, pods: Iterable[Object]) -> Child:
-    """The state of a Job with its pods."""
+def child_of(job: Object | None, pods: Iterable[Object], now: datetime, refusals: Iterable[str] = ()) -> Child:
+    """The state of a Job with its pods; `refusals` are the Job controller's messages where it could create none."""
     if job is None or job["metadata"].get("deletionTimestamp"):
         return MISSING
     ordered = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
     newest = ordered[-1] if ordered else None
-    ended = [state for pod in ordered if (state := _terminated(pod)) is not None]
-    phase, reason, message = _phase(job, newest)
+    ends = [end for pod in ordered if (end := worker_end(pod, now)) is not None]
+    verdict = None if newest is None else judge(newest, now, FOREVER)
+    phase, reason, message, whose = _state(job, newest, verdict, refusals)
     return Child(
         name=str(job["metadata"]["name"]),
         phase=phase,
         reason=reason,
         message=redacted(message),
-        termination=(str(ended[-1].get("message") or "") or None) if ended else None,
-        exit_code=int(ended[-1]["exitCode"]) if ended else None,
+        termination=(ends[-1].message or None) if ends else None,
+        exit_code=ends[-1].exit_code if ends else None,
         preempted=sum(is_disrupted(pod) for pod in ordered),
         pod=newest,
-        disrupted=newest is not None and is_disrupted(newest),
         uid=str(job["metadata"].get("uid") or ""),
+        gone=verdict if isinstance(verdict, Gone) else None,
+        whose=whose,
+        created=moment(job["metadata"].get("creationTimestamp")),
+        over=is_over(job),
+        failures=_failed_pods(job, ordered, now),
     )
 
 
-def is_disrupted(pod: Object) -> bool:
-    """Whether the pod was taken away (reclaimed, drained, preempted): never a failure."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+def _failed_pods(job: Object, pods: Iterable[Object], now: datetime) -> int:
+    """Pods of a Job that failed by themselves.
 
-
-def bound_at(pod: Object) -> datetime | None:
-    """When the pod was bound to a node, None before that."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    bound = (c for c in conditions if c.get("type") == "PodScheduled" and c.get("status") == "True")
-    text = next((condition.get("lastTransitionTime") for condition in bound), None)
-    return datetime.fromisoformat(str(text)) if text else None
+    The Job controller counts those too that a kubelet rejected, not those that another container keeps alive, and all
+    of them later than their pods show it; it remembers those that are gone.
+    """
+    counted = int((job.get("status") or {}).get("failed") or 0)
+    verdicts = [(pod, judge(pod, now, FOREVER)) for pod in pods]
+    rejected = sum(isinstance(verdict, Gone) and not is_disrupted(pod) for pod, verdict in verdicts)
+    failed = sum(isinstance(verdict, Ended) and verdict.exit_code not in (0, *GAVE_UP) for _, verdict in verdicts)
+    return max(counted - rejected, failed)
 
 
 def is_ready(pod: Object | None) -> bool:
-    """Whether the pod's container runs."""
-    return pod is not None and (pod.get("status") or {}).get("phase") == "Running"
+    """Whether the pod's worker runs."""
+    return pod is not None and any(name == WORKER for name, _, _ in container_states(pod, "running"))
 
 
-def _phase(job: Object, pod: Object | None) -> tuple[Phase, str, str]:
+def _state(job: Object, pod: Object | None, verdict: Verdict | None, refusals: Iterable[str]) -> _State:
     finished = _finished_by(job)
-    if finished is not None and pod is not None and not _is_over(pod):
+    if isinstance(verdict, Gone):
+        return Phase.WAITING, verdict.cause, f"{_name(pod)}: {verdict.message}{ANOTHER}", None
+    if isinstance(verdict, Ended) and pod is not None:
+        return _ended(pod, verdict, finished)
+    if finished is not None and pod is not None and not isinstance(verdict, Broken):
         # Jobs and pods are watched apart: the Job's end may be seen before the end of its pod.
-        return Phase.RUNNING, "Ending", "its pod is ending"
-    if finished is not None and finished["type"] in ("Complete", "SuccessCriteriaMet"):
-        return Phase.SUCCEEDED, "", ""
+        return Phase.RUNNING, "Ending", "its pod is ending", None
     if finished is not None:
-        return Phase.FAILED, *_failure(finished, pod)
-    if is_ready(pod):
-        return Phase.RUNNING, "", ""
-    if pod is not None and _is_over(pod):
-        return _between_attempts(pod)
-    return Phase.WAITING, *_waiting(str(job["metadata"]["name"]), pod)
+        return _without_worker(finished, verdict)
+    if isinstance(verdict, Healthy | Silent):
+        return Phase.RUNNING, "", "", None
+    why = _without_pod(job, refusals) if verdict is None else _reason_of(verdict)
+    return Phase.WAITING, why.reason, why.message, why.whose
+
+
+def _reason_of(verdict: Verdict) -> Reason:
+    """Why a pod waits."""
+    if isinstance(verdict, Broken):
+        return Reason(verdict.reason, verdict.message, verdict.whose)
+    assert isinstance(verdict, NoNode | Starting | Held)
+    return verdict.why
+
+
+def _without_pod(job: Object, refusals: Iterable[str]) -> Reason:
+    """Why a Job has no pod."""
+    if (job.get("spec") or {}).get("suspend"):
+        message = "its Job is suspended by another controller (a queue?): it keeps its place and goes on when released"
+        return Reason("SuspendedElsewhere", message, Whose.OTHER)
+    said = refusal_reason(refusals)
+    if said is not None:
+        return said
+    name = job["metadata"]["name"]
+    advice = f"if this stays, kubectl describe job {name} says why (service account, quota, pod security)"
+    return Reason("WaitingForPod", f"the Job controller has not created the pod yet; {advice}")
+
+
+def _without_worker(finished: Object, verdict: Verdict | None) -> _State:
+    """A Job that is over and whose pod is gone, or never began."""
+    if finished["type"] in ("Complete", "SuccessCriteriaMet"):
+        return Phase.SUCCEEDED, "", "", None
+    if isinstance(verdict, Broken):
+        return Phase.WAITING, verdict.reason, verdict.message + ANOTHER, verdict.whose
+    return Phase.FAILED, str(finished.get("reason") or "Failed"), str(finished.get("message") or "the Job failed"), None
+
+
+def is_over(job: Object) -> bool:
+    """Whether a Job makes no further pod."""
+    return _finished_by(job) is not None
 
 
 def _finished_by(job: Object) -> Object | None:
@@ -128,105 +199,63 @@ def _finished_by(job: Object) -> Object | None:
     return next((c for c in conditions if c.get("status") == "True" and c.get("type") in FINISHED_JOB), None)
 
 
-def _is_over(pod: Object) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
-def _between_attempts(pod: Object) -> tuple[Phase, str, str]:
-    """The newest pod has ended and the Job has not: it is about to try again, with back-off after a failure."""
-    ended = _terminated(pod)
-    if (pod.get("status") or {}).get("phase") == "Succeeded":
-        return Phase.RUNNING, "Ending", "its pod has ended"
-    if is_disrupted(pod):
-        return Phase.WAITING, "WaitingForPod", "its pod was taken away: another one follows"
-    if ended is not None and ended.get("exitCode") in GAVE_UP:
-        said = _last_report(ended)
+def _ended(pod: Object, end: Ended, finished: Object | None) -> _State:
+    """The worker has ended by itself: that is the end, whatever other containers and the Job still do."""
+    if end.exit_code == 0:
+        return Phase.SUCCEEDED, "", "", None
+    reason, message = _failure_reason(pod, end)
+    kept_alive = f" (container {', '.join(beside)} still runs)" if (beside := alive_beside(pod)) else ""
+    if reason == "InvalidImage" or finished is not None or end.exit_code == ExitCode.FATAL:
+        known = finished or {}
+        why = reason or str(known.get("reason") or "PodFailurePolicy"), message or _said(known, end)
+        return Phase.FAILED, *why, None
+    if end.exit_code in GAVE_UP:
+        said = _last_report(end)
         left = (str(said.reason), said.message) if said else ("WaitingForPod", "its pod was told to stop")
-        return Phase.WAITING, left[0], left[1] + ANOTHER
-    reason, message = _pod_failure(pod, ended)
-    if reason == "InvalidImage":
-        return Phase.FAILED, reason, message
-    return Phase.WAITING, reason or "Retrying", message + ANOTHER
+        return Phase.WAITING, left[0], left[1] + kept_alive + ANOTHER, None
+    return Phase.WAITING, reason or "Retrying", f"{message or _said({}, end)}{kept_alive}{ANOTHER}", None
 
 
-def _failure(finished: Object, pod: Object | None) -> tuple[str, str]:
-    """Why a Job has failed: what its last pod shows, else the Job's own reason."""
-    ended = None if pod is None else _terminated(pod)
-    reason, message = ("", "") if pod is None else _pod_failure(pod, ended)
-    if reason:
-        return reason, message
-    detail = "" if ended is None else f" (exit code {ended.get('exitCode')})"
-    return str(finished.get("reason") or "Failed"), f"{finished.get('message') or 'the Job failed'}{detail}"
-
-
-def _pod_failure(pod: Object, ended: Object | None) -> tuple[str, str]:
-    """Reason and message for a failed pod; an empty reason when only its own report can tell."""
-    if ended is None:
-        status = pod.get("status") or {}
-        text = status.get("message") or status.get("reason")
-        return "", f"the last attempt failed: {text or 'its pod ended without a word'}"
-    container: Object = next(iter(pod["spec"]["containers"]), {})
-    if ended.get("reason") == "OOMKilled":
+def _failure_reason(pod: Object, end: Ended) -> tuple[str, str]:
+    """Reason and message of a failed worker where its own report does not tell."""
+    container: Object = next((c for c in pod["spec"]["containers"] if c.get("name") == WORKER), {})
+    if end.reason == "OOMKilled":
         limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
         bound = f"limit {limit}" if limit else "the node's memory is exhausted"
-        return "OutOfMemory", f"killed for lack of memory ({bound}): raise spec.worker.resources.memory"
-    said = str(ended.get("message") or "")
+        return "OutOfMemory", f"killed for lack of memory ({bound}): raise {_memory_member(pod)}"
     advice = "name an image of the worker in spec.worker.image (of the job or of the policy)"
-    if ended.get("reason") in START_REASONS:
-        return "InvalidImage", f"image {container.get('image')} cannot run the worker: {said.strip()[-300:]}; {advice}"
-    if NO_WORKER in said:
+    if end.reason in START_REASONS:
+        said = end.message.strip()[-300:]
+        return "InvalidImage", f"image {container.get('image')} cannot run the worker: {said}; {advice}"
+    if NO_WORKER in end.message:
         return "InvalidImage", f"image {container.get('image')} does not contain evalfleet_worker; {advice}"
-    report = _last_report(ended)
-    text = report.message if report else said.strip()[-300:]
-    tail = f": {text}" if text else ""
-    return "", f"the last attempt failed (exit code {ended.get('exitCode')}){tail}"
+    return "", ""
 
 
-def _last_report(ended: Object) -> ErrorReport | None:
+def _memory_member(pod: Object) -> str:
+    """What of the spec decides the memory of a pod."""
+    if (pod["metadata"].get("labels") or {}).get(LABEL_ROLE) not in ("plan", "finish"):
+        return "spec.worker.resources.memory"
+    default = f"unset, it is spec.worker.resources.memory, at most {PLAN_MEMORY}"
+    return f"spec.worker.planResources.memory ({default})"
+
+
+def _said(finished: Object, end: Ended) -> str:
+    """What a worker, or its Job, says of an end that only it can tell."""
+    if finished:
+        return f"{finished.get('message') or 'the Job failed'} (exit code {end.exit_code})"
+    report = _last_report(end)
+    why = report.message if report else end.message.strip()[-300:]
+    return f"the last attempt failed (exit code {end.exit_code}){f': {why}' if why else ''}"
+
+
+def _last_report(end: Ended) -> ErrorReport | None:
     """What a worker command said at its end, if it said anything."""
     try:
-        return loads(ErrorReport, str(ended.get("message") or ""))
+        return loads(ErrorReport, end.message)
     except ValueError:
         return None
 
 
-def _waiting(job_name: str, pod: Object | None) -> tuple[str, str]:
-    """Why a pod does not run yet; waiting for a node is waiting, never a failure."""
-    if pod is None:
-        advice = f"if this stays, kubectl describe job {job_name} says why (service account, quota, pod security)"
-        return "WaitingForPod", f"the Job controller has not created the pod yet; {advice}"
-    status = pod.get("status") or {}
-    for container in status.get("containerStatuses") or []:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
-        if reason in IMAGE_REASONS:
-            return "WaitingForImage", f"the image cannot be pulled: {message or container.get('image')}"
-        if reason in CONFIG_REASONS:
-            return _not_configured(message)
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _not_scheduled(str(condition.get("message") or "unschedulable"))
-    return "WaitingForPod", "the pod is starting"
-
-
-def _not_configured(message: str) -> tuple[str, str]:
-    missing = re.search(r'secret "([^"]+)" not found', message)
-    if missing is None:
-        return "PodConfigInvalid", f"the container cannot be configured: {message}"
-    return "SecretMissing", f"Secret {missing.group(1)} does not exist: create it and the job goes on by itself"
-
-
-def _not_scheduled(message: str) -> tuple[str, str]:
-    missing = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
-    if missing is None:
-        return "WaitingForNode", f"no node fits yet: {message}"
-    message = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
-    return "ClaimMissing", message
-
-
-def _terminated(pod: Object) -> Object | None:
-    for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        state = (container.get("state") or {}).get("terminated")
-        if state is not None:
-            return state  # type: ignore[no-any-return]
-    return None
+def _name(pod: Object | None) -> str:
+    return "its pod" if pod is None else f"pod {pod['metadata']['name']}"

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from evalfleet.reconcile.kubelet_words import WORKER, Whose, Words, container_states, scheduling_words, waiting_words
+from evalfleet import limits
+from evalfleet.reconcile.pod_reasons import WORKER, Reason, Whose, container_states, scheduling_reason, waiting_reason
 
 Object = Mapping[str, Any]
-OVERDUE_DELETION = timedelta(seconds=30)
-"""Beyond its grace period: a kubelet that lives has ended the pod by then."""
-CLOCK_TOLERANCE = timedelta(seconds=5)
-"""Clocks of machines that are in order differ by less."""
 LOST_REASONS = frozenset({"ContainerStatusUnknown"})
 DISRUPTIONS = {
     "TerminationByKubelet": "Evicted",
@@ -25,6 +22,8 @@ DISRUPTIONS = {
     "EvictionByEvictionAPI": "Drained",
     "PreemptionByScheduler": "Preempted",
 }
+THROWN_OUT = frozenset({"Evicted", "Rejected", "Lost"})
+"""Causes of an end that the pod's own kubelet has made."""
 TAKEN = {
     "Evicted": "its kubelet evicted it",
     "NodeLost": "its machine is gone or does not answer",
@@ -43,6 +42,10 @@ class Patience:
     silence_seconds: float
 
 
+FOREVER = Patience(*(10.0 * 365 * 86400,) * 3)
+"""For those who want the reasons alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Healthy:
     """The worker runs."""
@@ -53,7 +56,7 @@ class NoNode:
     """No node yet; past `until` its pool has failed to give one."""
 
     until: datetime
-    words: Words
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,14 @@ class Starting:
     """It has a node and does not run yet; past `until` it is tried elsewhere."""
 
     until: datetime
-    words: Words
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """Another controller (a queue, a gate) holds it back: it keeps its place, however long that takes."""
 
-    words: Words
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,11 @@ def judge(pod: Object, now: datetime, patience: Patience, heard: datetime | None
     if any(name == WORKER for name, _, _ in container_states(pod, "running")):
         silent = heard is not None and now - heard > timedelta(seconds=patience.silence_seconds)
         return Silent(heard) if silent and heard is not None else Healthy()
-    words = waiting_words(pod)
-    if words.whose is Whose.JOB:
-        return Broken(words.reason, words.whose, words.message)
+    why = waiting_reason(pod)
+    if why.whose is Whose.JOB:
+        return Broken(why.reason, why.whose, why.message)
     since = bound_at(pod) or _created(pod, now)
-    return Starting(not_after(now, since) + timedelta(seconds=patience.start_seconds), words)
+    return Starting(not_after(now, since) + timedelta(seconds=patience.start_seconds), why)
 
 
 def worker_end(pod: Object, now: datetime) -> Ended | None:
@@ -143,8 +146,8 @@ def worker_end(pod: Object, now: datetime) -> Ended | None:
     for name, _, state in container_states(pod, "terminated"):
         if name == WORKER:
             at = not_after(now, moment(state.get("finishedAt")) or now)
-            words = (str(state.get("reason") or ""), str(state.get("message") or ""))
-            return Ended(int(state.get("exitCode") or 0), *words, at)
+            why = (str(state.get("reason") or ""), str(state.get("message") or ""))
+            return Ended(int(state.get("exitCode") or 0), *why, at)
     return None
 
 
@@ -193,7 +196,7 @@ def clock_ahead(pod: Object, now: datetime) -> timedelta:
     keys = (("running", "startedAt"), ("terminated", "startedAt"), ("terminated", "finishedAt"))
     stamps = (moment(state.get(key)) for kind, key in keys for _, _, state in container_states(pod, kind))
     ahead = max((stamp - now for stamp in stamps if stamp is not None), default=timedelta(0))
-    return ahead if ahead > CLOCK_TOLERANCE else timedelta(0)
+    return ahead if ahead.total_seconds() > limits.CLOCK_AHEAD_SECONDS else timedelta(0)
 
 
 def _gone(pod: Object, now: datetime) -> Gone | None:
@@ -205,7 +208,7 @@ def _gone(pod: Object, now: datetime) -> Gone | None:
         return Gone(cause, f"{TAKEN[cause]}: {said}" if said else TAKEN[cause])
     due = moment(pod["metadata"].get("deletionTimestamp"))
     over = status.get("phase") in ("Succeeded", "Failed")
-    if due is not None and not over and now - due > OVERDUE_DELETION:
+    if due is not None and not over and (now - due).total_seconds() > limits.DELETION_SECONDS:
         return Gone("Stuck", "it is to be deleted and its kubelet does not end it: its machine does not answer")
     ended = worker_end(pod, now)
     if ended is not None and ended.reason in LOST_REASONS:
@@ -230,12 +233,12 @@ def _disruption(pod: Object) -> Object | None:
 
 
 def _without_node(pod: Object, now: datetime, patience: Patience) -> NoNode | Held | Broken:
-    words = scheduling_words(pod)
-    if words.whose is Whose.OTHER:
-        return Held(words)
-    if words.whose is Whose.JOB:
-        return Broken(words.reason, words.whose, words.message)
-    return NoNode(_created(pod, now) + timedelta(seconds=patience.node_seconds), words)
+    why = scheduling_reason(pod)
+    if why.whose is Whose.OTHER:
+        return Held(why)
+    if why.whose is Whose.JOB:
+        return Broken(why.reason, why.whose, why.message)
+    return NoNode(_created(pod, now) + timedelta(seconds=patience.node_seconds), why)
 
 
 def _created(pod: Object, now: datetime) -> datetime:

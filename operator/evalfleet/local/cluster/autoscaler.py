@@ -11,7 +11,7 @@ from evalfleet.kube.client import UNREACHABLE, KubeError, Object
 from evalfleet.local.cluster.config import GPU_RESOURCE, Pool, parse_taint
 from evalfleet.local.cluster.hostnode.fleet import HostNodeFleet
 from evalfleet.local.cluster.hostnode.node import HostNode
-from evalfleet.local.cluster.hostnode.quantities import parse_quantity
+from evalfleet.manifests.quantities import parse_quantity
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import ABNORMAL_TRUE, Condition, find, true
 from evalfleet.reconcile.decision import Action, Delete
@@ -17,15 +18,18 @@ def ended(state: JobState) -> Step:
     """A terminal job keeps its conditions; its children go, and after the TTL the object itself."""
     if not state.terminal:
         return Step()
+    kept_until = _logs_kept_until(state)
+    left = [*(worker.child for worker in state.workers), state.plan, state.finish]
     children: list[Action] = [
         removal(state.identity, child)
-        for child in (*(worker.child for worker in state.workers), state.plan, state.finish)
-        if child.phase is not Phase.MISSING
+        for child in left
+        if child.phase is not Phase.MISSING and not (child.phase is Phase.FAILED and state.now < kept_until)
     ]
     due = _deletion_due(state)
     if due is not None and due <= state.now:
         children.append(Delete("EvaluationJob", state.identity.namespace, state.identity.name, state.identity.uid))
-    wait = (due - state.now).total_seconds() if due is not None and due > state.now else None
+    looks = [moment for moment in (due, kept_until if len(children) < len(left) else None) if moment is not None]
+    wait = min(((moment - state.now).total_seconds() for moment in looks if moment > state.now), default=None)
     conditions, status = _same_for_this_generation(state)
     return Step(conditions, {**status, **cost_status(state)}, tuple(children), halt=True, requeue_seconds=wait)
 
@@ -60,6 +64,12 @@ def _same_for_this_generation(state: JobState) -> tuple[tuple[Condition, ...], d
 def parse_time(text: object) -> datetime | None:
     """An RFC 3339 time, or None."""
     return datetime.fromisoformat(str(text)) if text else None
+
+
+def _logs_kept_until(state: JobState) -> datetime:
+    """How long failed children stay, so that `kubectl logs` shows what their reports leave out."""
+    completed = parse_time(state.status.get("completionTime"))
+    return (completed or state.now) + limits.FAILED_KEPT
 
 
 def _deletion_due(state: JobState) -> datetime | None:

@@ -3,6 +3,7 @@
 from evalfleet.reconcile.decision import Decision
 from evalfleet.reconcile.job.accept import accept
 from evalfleet.reconcile.job.admit import admit, suspend
+from evalfleet.reconcile.job.attempts import supersede
 from evalfleet.reconcile.job.cleanup import active_deadline, ended
 from evalfleet.reconcile.job.finish import finish
 from evalfleet.reconcile.job.plan import plan
@@ -10,7 +11,7 @@ from evalfleet.reconcile.job.run import run
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.steps import run_steps
 
-STEPS = (ended, accept, active_deadline, suspend, plan, admit, run, finish)
+STEPS = (ended, supersede, accept, active_deadline, suspend, plan, admit, run, finish)
 
 
 def decide(state: JobState) -> Decision:

@@ -7,11 +7,12 @@ from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false
 from evalfleet.reconcile.decision import Create, Delete
+from evalfleet.reconcile.job.attempts import Attempt, again, fault, finish_attempt, stalls
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.plan import failure_reason, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message
 from evalfleet.reconcile.job.state import JobState, removal
-from evalfleet.reconcile.job.terminal import failed, succeeded, waiting
+from evalfleet.reconcile.job.terminal import failed, held, succeeded, waiting
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
 from evalfleet_worker.protocol import FinishReport, Result, loads
@@ -22,21 +23,38 @@ UNDEFINED = "NaN"
 
 def finish(state: JobState) -> Step:
     """State Succeeded: create the finish Job, wait for it, or read its report."""
+    attempt = finish_attempt(state)
+    why = fault(attempt, state.now)
+    if why is not None:
+        return _again(state, attempt, why.reason, f"the finish pod: {why.message}")
     match state.finish.phase:
         case Phase.MISSING:
-            body = finish_job(state.identity, pod_shape(state), state.finish_attempt + 1)
-            return Step(waiting("Finishing", FINISHING), actions=(Create(body),), halt=True)
+            return _again(state, attempt, "Finishing", FINISHING) if attempt.number else _start(state, attempt)
         case Phase.SUCCEEDED:
-            return _finished(state)
+            return _finished(state, attempt)
         case Phase.FAILED:
             return _failed(state)
         case Phase.WAITING if state.finish.reason in HOPELESS:  # the next attempt would need as much memory
             return _failed(state)
         case Phase.WAITING:
             message = f"the finish pod is not running yet: {waiting_message(state, state.finish)}"
-            return Step(waiting(state.finish.reason, message), halt=True)
+            told = held(state.finish.reason, message, stalled=stalls(state.finish, state.now))
+            return Step(told, halt=True, requeue_seconds=limits.RUNNING_SECONDS)
         case _:
             return Step(waiting("Finishing", FINISHING), halt=True)
+
+
+def _start(state: JobState, attempt: Attempt, reason: str = "Finishing", message: str = FINISHING) -> Step:
+    body = finish_job(state.identity, pod_shape(state), attempt.number + 1, attempt.node)
+    return Step(waiting(reason, message), actions=(Create(body),), halt=True)
+
+
+def _again(state: JobState, attempt: Attempt, reason: str, message: str) -> Step:
+    """Another attempt, as soon as it is due: a scored run is never lost to a pod."""
+    said, seconds = again(attempt, message, state.now), attempt.wait_seconds(state.now)
+    if seconds == 0:
+        return _start(state, attempt, reason, said)
+    return Step(waiting(reason, said), halt=True, requeue_seconds=seconds)
 
 
 def _failed(state: JobState) -> Step:
@@ -44,17 +62,17 @@ def _failed(state: JobState) -> Step:
     return failed(*failure_reason(child.termination, child.reason, child.message), state)
 
 
-def _finished(state: JobState) -> Step:
-    again = removal(state.identity, state.finish)
+def _finished(state: JobState, attempt: Attempt) -> Step:
     try:
         report = loads(FinishReport, state.finish.termination or "")
     except ValueError as error:
-        if state.finish.termination:
+        if state.finish.termination or attempt.number >= limits.REPORTS_LOST:
             return failed(*unreadable("finish", error), state)
         message = "the finish report was lost with its pod: finishing again repeats it"
-        return Step(waiting("Finishing", message), actions=(again,), halt=True)
+        return _again(state, attempt, "Finishing", message)
     if report.outcome == "Incomplete":
-        return _incomplete(state, report.units_left, (again, *_reset(state)))
+        read = removal(state.identity, state.finish)
+        return _incomplete(state, report.units_left, (read, *_reset(state)))
     total = state.planned_units
     reported = report_status(report)
     time = {**(state.status.get("time") or {}), **reported["time"]}
@@ -66,7 +84,7 @@ def _finished(state: JobState) -> Step:
     return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", state, status)
 
 
-def _incomplete(state: JobState, left: int, again: tuple[Delete, ...]) -> Step:
+def _incomplete(state: JobState, left: int, actions: tuple[Delete, ...]) -> Step:
     """Workers continue, from what the store holds: it knows better than a status that claims more is done, or planned.
 
     A plan smaller than what is left is not the plan of this run: planning again adopts the one in the store.
@@ -79,14 +97,18 @@ def _incomplete(state: JobState, left: int, again: tuple[Delete, ...]) -> Step:
         return Step(
             (lost, *waiting("Planning", message)),
             forgotten,
-            again,
+            actions,
             halt=True,
             requeue_seconds=limits.INCOMPLETE_SECONDS,
         )
     done = total - left
     progress = {"percent": 100 * done // total if total else 100, "unitsTotal": total, "unitsDone": done}
     return Step(
-        waiting("Scoring", message), {"progress": progress}, again, halt=True, requeue_seconds=limits.INCOMPLETE_SECONDS
+        waiting("Scoring", message),
+        {"progress": progress},
+        actions,
+        halt=True,
+        requeue_seconds=limits.INCOMPLETE_SECONDS,
     )
 
 

@@ -1,12 +1,14 @@
 """Step 2: the size of the evaluation, from a one-pod CPU Job that may be run again at any time."""
 
+from evalfleet import limits
 from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, true, unknown
 from evalfleet.reconcile.decision import Create
+from evalfleet.reconcile.job.attempts import Attempt, again, fault, plan_attempt, stalls
 from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message
 from evalfleet.reconcile.job.state import JobState, plan_status, removal
-from evalfleet.reconcile.job.terminal import failed, waiting
+from evalfleet.reconcile.job.terminal import failed, held, waiting
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
 from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
@@ -15,12 +17,17 @@ from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
 def plan(state: JobState) -> Step:
     """State Planned: create the plan Job, wait for it, or read its report."""
     if state.is_true("Planned") and "plan" in state.status:
-        return Step()
+        return _release(state)
+    attempt = plan_attempt(state)
+    why = fault(attempt, state.now)
+    if why is not None:
+        return _again(state, attempt, why.reason, f"the plan pod: {why.message}")
     match state.plan.phase:
         case Phase.MISSING:
-            return _start(state)
+            message = "planning: datasets are read and tokenized on a CPU"
+            return _again(state, attempt, "Planning", message) if attempt.number else _start(state, attempt, message)
         case Phase.SUCCEEDED:
-            return _planned(state)
+            return _planned(state, attempt)
         case Phase.FAILED:
             return _failed(state)
         case Phase.WAITING if state.plan.reason in HOPELESS:  # the next attempt would need as much memory
@@ -29,31 +36,42 @@ def plan(state: JobState) -> Step:
             return _wait(state)
 
 
-def _start(state: JobState) -> Step:
+def _release(state: JobState) -> Step:
+    """A planned run: its plan Job makes room where a quota on Jobs leaves none for a worker."""
+    waits = state.admission is not None and state.admission.reason == "WaitingForQuota" and not state.admission.admitted
+    if not waits or state.plan.phase is not Phase.SUCCEEDED:
+        return Step()
+    return Step(actions=(removal(state.identity, state.plan),))
+
+
+def _start(state: JobState, attempt: Attempt, message: str, reason: str = "Planning") -> Step:
     assert state.job is not None
-    objects = (spec_config_map(state.identity, job_spec(state)), plan_job(state.identity, pod_shape(state)))
-    message = "planning: datasets are read and tokenized on a CPU"
+    job = plan_job(state.identity, pod_shape(state), attempt.number + 1, attempt.node)
     return Step(
-        conditions=(false("Planned", "Planning", message), *waiting("Planning", message)),
-        actions=tuple(Create(body) for body in objects),
+        conditions=(false("Planned", reason, message), *waiting(reason, message)),
+        actions=(Create(spec_config_map(state.identity, job_spec(state))), Create(job)),
         halt=True,
     )
 
 
-def _planned(state: JobState) -> Step:
+def _again(state: JobState, attempt: Attempt, reason: str, message: str) -> Step:
+    """Another attempt, as soon as it is due; planning adopts what an earlier one has left."""
+    said, seconds = again(attempt, message, state.now), attempt.wait_seconds(state.now)
+    if seconds == 0:
+        return _start(state, attempt, said, reason)
+    return Step((false("Planned", reason, said), *waiting(reason, said)), halt=True, requeue_seconds=seconds)
+
+
+def _planned(state: JobState, attempt: Attempt) -> Step:
     """Adopt the report; a lost one (pod removed) is asked for again: planning adopts the existing plan."""
     try:
         report = loads(PlanReport, state.plan.termination or "")
     except ValueError as error:
-        if state.plan.termination:
+        if state.plan.termination or attempt.number >= limits.REPORTS_LOST:
             why = unreadable("plan", error)
             ended = failed(*why, state)
             return Step((false("Planned", *why), *ended.conditions), ended.status, halt=True)
-        message = "the plan's report was lost with its pod: planning again adopts the existing plan"
-        again = removal(state.identity, state.plan)
-        return Step(
-            (false("Planned", "PlanReportLost", message), *waiting("Planning", message)), actions=(again,), halt=True
-        )
+        return _again(state, attempt, "PlanReportLost", "the plan's report was lost with its pod")
     message = (
         f"{report.samples} samples, {report.requests} requests, {report.tokens} tokens in {report.units} units;"
         f" about {report.predicted_seconds:.0f} s of one worker"
@@ -77,7 +95,10 @@ def _wait(state: JobState) -> Step:
     child = state.plan
     if child.phase is Phase.WAITING:
         message = f"the plan pod is not running yet: {waiting_message(state, child)}"
-        return Step((unknown("Planned", child.reason, message), *waiting(child.reason, message)), halt=True)
+        told = held(child.reason, message, stalled=stalls(child, state.now))
+        return Step(
+            (unknown("Planned", child.reason, message), *told), halt=True, requeue_seconds=limits.RUNNING_SECONDS
+        )
     message = "planning: datasets are read and tokenized on a CPU"
     return Step((false("Planned", "Planning", message), *waiting("Planning", message)), halt=True)
 

@@ -38,6 +38,9 @@ def run(state: JobState) -> Step:
 def _summary(state: JobState, status: dict[str, Any]) -> tuple[Condition, ...]:
     """Ready and Reconciling: the Fleet's reason where it wants no worker, else how far the work is."""
     admission, percent = state.admission, status["progress"].get("percent", 0)
+    if admission is not None and admission.setback is not None:
+        reason, message = admission.setback
+        return held(reason, f"{percent} % done; {message}", stalled=admission.stalled)
     if admission is None or admission.desired or status["workers"]["ready"]:
         ready = status["workers"]["ready"]
         return waiting("Scoring", f"scoring: {percent} % done by {ready} worker{'' if ready == 1 else 's'}")
@@ -81,6 +84,8 @@ def _workers_ready(state: JobState) -> tuple[Condition, ...]:
     counts = worker_counts(state)
     if counts["ready"]:
         return (true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running"),)
+    if state.admission is not None and state.admission.setback is not None:
+        return (false("WorkersReady", *state.admission.setback),)
     if not waiting_for:
         why = (state.admission.reason, state.admission.message) if state.admission else ("NoWorkers", "no worker yet")
         return (false("WorkersReady", *why),)

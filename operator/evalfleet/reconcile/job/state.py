@@ -17,7 +17,10 @@ from evalfleet_worker.protocol import PlanReport, Progress
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker Job of the EvaluationJob; `failures` are its failed pods, as the Job controller counts them."""
+    """One worker Job of the EvaluationJob.
+
+    `failures` are its pods that failed by themselves, `heard` is when its progress last moved, None = never.
+    """
 
     child: Child
     pool: str
@@ -30,6 +33,7 @@ class WorkerView:
     deleting: bool = False
     uid: str = ""
     failures: int = 0
+    heard: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class Admission:
     message: str
     best_effort: bool = False
     """Admitted although nothing guarantees its deadline."""
+    setback: tuple[str, str] | None = None
+    """Reason and sentence of what keeps its workers from running, and when they are tried again."""
+    stalled: bool = False
+    """Whether somebody has to look at that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,9 @@ class JobState:
         policy: the policy it uses; None = built-in defaults.
         policy_missing: a named policy does not exist.
         plan, finish: the plan Job and the newest finish Job.
-        finish_attempt: number of that finish Job, 0 = none yet.
+        plan_attempt, finish_attempt: how often they were begun, 0 = not yet.
+        begun: when the newest plan and finish Jobs were created, by role; also of those that are gone.
+        superseded: uids by name of older plan and finish Jobs: another attempt has taken their place.
         workers: its worker Jobs.
         admission: what the Fleet decided for it, once it did.
         money: spend of the run, once there is some.
@@ -132,6 +142,9 @@ class JobState:
     counted_preemptions: frozenset[str] = frozenset()
     generations: Mapping[int, int] = field(default_factory=dict)
     version: str = ""
+    plan_attempt: int = 0
+    begun: Mapping[str, datetime] = field(default_factory=dict)
+    superseded: Mapping[str, str] = field(default_factory=dict)
 
     def is_true(self, kind: str) -> bool:
         """Whether a condition was True in the status as read."""

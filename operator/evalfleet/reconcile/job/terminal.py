@@ -77,9 +77,9 @@ def waiting(reason: str, message: str) -> tuple[Condition, ...]:
     return (false("Ready", reason, message), true("Reconciling", reason, message))
 
 
-def held(reason: str, message: str) -> tuple[Condition, ...]:
+def held(reason: str, message: str, *, stalled: bool = False) -> tuple[Condition, ...]:
     """Conditions of a job that is held back: stalled where waiting mends nothing, else on its way (never both)."""
-    if reason not in NEEDS_A_PERSON:
+    if reason not in NEEDS_A_PERSON and not stalled:
         return waiting(reason, message)
     conditions = (false("Ready", reason, message), false("Reconciling", reason, message))
     return (*conditions, true("Stalled", reason, message))

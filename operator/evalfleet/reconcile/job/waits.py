@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from evalfleet import limits
-from evalfleet.reconcile.children import bound_at
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.liveness import bound_at
 
 Object = Mapping[str, Any]
 

@@ -1,12 +1,13 @@
 """From a decision for a policy's jobs to Jobs that are created and deleted. Pure."""
 
-from evalfleet.manifests.jobs import worker_job
+from evalfleet.manifests.jobs import Place, worker_job
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.decision import Action, Create
 from evalfleet.reconcile.job.pods import pod_shape
 from evalfleet.reconcile.job.state import JobState, removal
 from evalfleet.reconcile.policy.gather import Question
 from evalfleet.reconcile.policy.jobs import live_workers, surplus_workers, takes_part
+from evalfleet.reconcile.policy.setbacks import Setbacks
 from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.model import FleetDecision, JobDecision
 
@@ -14,20 +15,14 @@ from evalfleet_scaling.model import FleetDecision, JobDecision
 def worker_actions(state: PolicyState, question: Question, decision: FleetDecision) -> tuple[Action, ...]:
     """Workers to delete, of all jobs, then workers to create."""
     by_uid = {member.job_name: member for member in decision.jobs}
-    lost = _failed_launches(state, question) | _of_no_pool(state)
+    lost = question.setbacks.lost | (question.aside - question.asking) | _of_no_pool(state)
     actions: list[Action] = []
     for uid, job in state.jobs.items():
-        actions += _removals(job, by_uid.get(uid), lost)
+        unwanted = lost | surplus_workers(job, question.aside | lost)
+        actions += _removals(job, by_uid.get(uid), unwanted)
     for uid, member in by_uid.items():
-        actions += _creations(state, state.jobs[uid], member)
+        actions += _creations(state, state.jobs[uid], member, question.setbacks)
     return tuple(actions)
-
-
-def _failed_launches(state: PolicyState, question: Question) -> frozenset[str]:
-    """Spot workers that no node came for: they hold nothing and cost nothing, but nobody should count on them."""
-    spot = {pool.name for pool in state.pools if pool.capacity_type == "Spot"}
-    workers = question.pool_histories.workers
-    return frozenset(name for name in question.pool_histories.overdue if workers[name].pool in spot)
 
 
 def _of_no_pool(state: PolicyState) -> frozenset[str]:
@@ -37,7 +32,7 @@ def _of_no_pool(state: PolicyState) -> frozenset[str]:
 
 
 def _removals(job: JobState, member: JobDecision | None, lost: frozenset[str]) -> list[Action]:
-    """Victims, workers whose machine was taken away or never came, and all workers of a job that needs none."""
+    """Victims, workers that are given up or whose machine was taken away, and all workers of a job that needs none."""
     live = {worker.child.name for worker in live_workers(job)}
     gone = {
         worker.child.name
@@ -47,25 +42,23 @@ def _removals(job: JobState, member: JobDecision | None, lost: frozenset[str]) -
         and worker.child.name not in live
     }
     dropped = set(member.victims) if member is not None else set() if takes_part(job) else live
-    unwanted = gone | surplus_workers(job) | ((dropped | lost) & live)
+    unwanted = gone | ((dropped | lost) & live)
     named = {worker.child.name: worker.child for worker in job.workers}
     return [removal(job.identity, named[name]) for name in sorted(unwanted & named.keys())]
 
 
-def _creations(state: PolicyState, job: JobState, member: JobDecision) -> list[Action]:
+def _creations(state: PolicyState, job: JobState, member: JobDecision, setbacks: Setbacks) -> list[Action]:
     pools = {pool.name: pool for pool in state.pools}
     newest: dict[int, int] = {}
     for worker in job.workers:
         newest[worker.slot] = max(newest.get(worker.slot, 0), worker.generation)
+    avoid = setbacks.avoided(state.now)
+
+    def place(slot: int) -> Place:
+        return Place(slot, max(newest.get(slot, 0), job.generations.get(slot, 0)) + 1, avoid)
+
     return [
-        Create(
-            worker_job(
-                job.identity,
-                pod_shape(job),
-                pools[start.pool_name],
-                start.slot,
-                max(newest.get(start.slot, 0), job.generations.get(start.slot, 0)) + 1,
-            )
-        )
+        Create(worker_job(job.identity, pod_shape(job), pools[start.pool_name], place(start.slot)))
         for start in member.starts
+        if not setbacks.holds_back(member.job_name, start.pool_name, state.now)
     ]

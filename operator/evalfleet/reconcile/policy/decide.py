@@ -1,18 +1,21 @@
 """The table of contents of a policy's reconciliation: gather, decide for all jobs together, act, report. Pure."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from evalfleet import limits
-from evalfleet.reconcile.job.state import Admission
+from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.job.state import Admission, JobState
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.policy.act import worker_actions
 from evalfleet.reconcile.policy.eta import estimates
-from evalfleet.reconcile.policy.gather import ask
-from evalfleet.reconcile.policy.jobs import slowdown
+from evalfleet.reconcile.policy.gather import Question, ask, startups_of
+from evalfleet.reconcile.policy.jobs import live_workers, slowdown
 from evalfleet.reconcile.policy.outcome import DecideFleet, Outcome, PolicyDecision
 from evalfleet.reconcile.policy.report import refused, stated
+from evalfleet.reconcile.policy.setbacks import Setbacks, reason_of
 from evalfleet.reconcile.policy.state import PolicyState
-from evalfleet_scaling.model import JobDecision
+from evalfleet_scaling.model import JobDecision, WorkerState
 
 
 def decide(state: PolicyState, decide_fleet: DecideFleet) -> PolicyDecision:
@@ -26,14 +29,40 @@ def scale(state: PolicyState, decide_fleet: DecideFleet) -> Outcome:
     decision = decide_fleet(question.snapshot)
     by_uid = {member.job_name: member for member in decision.jobs}
     measured = frozenset(uid for uid in by_uid if slowdown(state.jobs[uid]) != 1.0)
-    impossible = {uid: Admission(False, 0, "InvalidSpec", message) for uid, message in question.refused.items()}
+    admissions = {uid: _admission(member) for uid, member in by_uid.items()}
+    admissions |= {uid: Admission(False, 0, "InvalidSpec", message) for uid, message in question.refused.items()}
+    admissions |= {uid: Admission(True, 0, "Retrying", "no worker for now") for uid in question.held}
+    etas = estimates(question.snapshot, decision, measured, state.now)
     return Outcome(
         actions=worker_actions(state, question, decision),
-        admissions={uid: _admission(member) for uid, member in by_uid.items()} | impossible,
-        etas=estimates(question.snapshot, decision, measured, state.now),
+        admissions={
+            uid: _with_setback(admission, question.setbacks, uid, state) for uid, admission in admissions.items()
+        },
+        etas={uid: eta for uid, eta in etas.items() if can_be_foreseen(state.jobs[uid], question)},
         decision=decision,
         pool_histories=question.pool_histories,
+        setbacks=question.setbacks,
     )
+
+
+def can_be_foreseen(job: JobState, question: Question) -> bool:
+    """Whether an end can be named: not while all that a job has is late, or while it has nothing and is held back."""
+    workers = [worker for worker in question.snapshot.workers if worker.job_name == job.identity.uid]
+    if any(worker.state is WorkerState.READY for worker in workers):
+        return True
+    if question.setbacks.newest(job.identity.uid) is not None:
+        return False
+    startups = startups_of(question.snapshot)
+    return not workers or any(worker.age_seconds < startups[worker.pool_name] for worker in workers)
+
+
+def _with_setback(admission: Admission, setbacks: Setbacks, uid: str, state: PolicyState) -> Admission:
+    """The admission with what keeps going wrong, as long as no worker of the job runs."""
+    setback = setbacks.newest(uid)
+    if setback is None or any(worker.child.phase is Phase.RUNNING for worker in live_workers(state.jobs[uid])):
+        return admission
+    stalled = setback.advice is not None or state.now.timestamp() - setback.first_seconds > limits.STALLED_SECONDS
+    return replace(admission, setback=reason_of(setback), stalled=stalled)
 
 
 def _admission(member: JobDecision) -> Admission:

@@ -14,7 +14,7 @@ from evalfleet.reconcile.job.admit import BEST_EFFORT
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.run import all_scored
 from evalfleet.reconcile.job.state import JobState, WorkerView, fold_progress
-from evalfleet.reconcile.policy.pool_history import is_scoring
+from evalfleet.reconcile.policy.pool_history import asked_at, is_scoring
 from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worker, WorkerState
 
 
@@ -35,9 +35,13 @@ def live_workers(job: JobState) -> list[WorkerView]:
     ]
 
 
-def surplus_workers(job: JobState) -> frozenset[str]:
-    """Names of live workers whose slot another one has: of two operators that led for a moment, each started one."""
-    ordered = sorted(live_workers(job), key=lambda w: (w.slot, w.child.phase is not Phase.RUNNING, w.generation))
+def surplus_workers(job: JobState, aside: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Names of live workers whose slot another one has: of two operators that led for a moment, each started one.
+
+    One that stands `aside` holds no slot before it has a node.
+    """
+    holders = (worker for worker in live_workers(job) if worker.child.name not in aside)
+    ordered = sorted(holders, key=lambda w: (w.slot, w.child.phase is not Phase.RUNNING, w.generation))
     return frozenset(other.child.name for one, other in pairwise(ordered) if one.slot == other.slot)
 
 
@@ -77,14 +81,16 @@ def core_job(uid: str, job: JobState, spent: Decimal) -> Job:
 def core_worker(uid: str, worker: WorkerView, planned_startup_seconds: float, now: datetime) -> Worker:
     """A worker that runs or starts."""
     ready = is_scoring(worker, planned_startup_seconds, now)
-    age = max(0.0, (now - worker.created).total_seconds())
+    age = max(0.0, (now - asked_at(worker)).total_seconds())
+    # Who is late may take as long again: it is not a second from ready because it should have been.
+    left = planned_startup_seconds - age if age < planned_startup_seconds else planned_startup_seconds
     return Worker(
         name=worker.child.name,
         job_name=uid,
         slot=worker.slot,
         pool_name=worker.pool,
         state=WorkerState.READY if ready else WorkerState.STARTING,
-        startup_left_seconds=0.0 if ready else max(0.0, planned_startup_seconds - age),
+        startup_left_seconds=0.0 if ready else left,
         age_seconds=age,
     )
 
@@ -93,6 +99,15 @@ def predicted_seconds(job: JobState) -> float:
     """GPU-seconds of the whole job by its plan."""
     plan = job.status.get("plan") or {}
     return max(float(plan.get("gpuSeconds") or 0), limits.UNIT_SECONDS * max(1, job.planned_units))
+
+
+def silence_seconds(job: JobState, worker: WorkerView) -> float:
+    """How long nothing of a worker may move: some units' time, by the plan or as it took itself so far."""
+    progress, units = worker.progress, max(1, job.planned_units)
+    if progress is None or progress.units_own == 0:
+        return limits.SILENT_FIRST_SECONDS
+    planned, taken = predicted_seconds(job) / units, progress.scoring_seconds / progress.units_own
+    return max(limits.SILENT_LEAST_SECONDS, limits.SILENT_UNITS * max(planned, taken))
 
 
 def work_left_seconds(job: JobState) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from evalfleet.reconcile.decision import Action, Decision
 from evalfleet.reconcile.job.state import Admission, Eta
 from evalfleet.reconcile.policy.pool_history import PoolHistories
+from evalfleet.reconcile.policy.setbacks import Setbacks
 from evalfleet_scaling.model import FleetDecision, FleetSnapshot
 
 DecideFleet = Callable[[FleetSnapshot], FleetDecision]
@@ -20,7 +21,7 @@ class Outcome:
         admissions: admitted or not and why, by uid.
         etas: when each job will be done, by uid, where it can be foreseen.
         decision: the decision itself; its memory belongs into the next state.
-        pool_histories: what the pools showed, for the next state.
+        pool_histories, setbacks: what the pools and the workers showed, for the next state.
     """
 
     actions: tuple[Action, ...]
@@ -28,6 +29,7 @@ class Outcome:
     etas: Mapping[str, Eta]
     decision: FleetDecision
     pool_histories: PoolHistories
+    setbacks: Setbacks
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from evalfleet import limits
-from evalfleet.reconcile.children import Object, bound_at
+from evalfleet.reconcile.children import Object
 from evalfleet.reconcile.job.state import Money
+from evalfleet.reconcile.liveness import bound_at
 from evalfleet_scaling.spend import (
     SpendLedger,
     WorkerStarted,
@@ -50,7 +51,7 @@ def account(ledger: SpendLedger, pods: Iterable[PaidPod], runs: frozenset[str], 
     moment = now.timestamp()
     present = list(pods)
     for pod in present:
-        ledger = _noted(ledger, pod)
+        ledger = _noted(ledger, pod, moment)
     vanished = set(ledger.open) - {pod.uid for pod in present}
     for uid in vanished:
         last_known = ledger.open[uid].settled_until_ms / 1000
@@ -83,7 +84,8 @@ def paid_pod(pod: Object, run: str, pool: str, prices: tuple[Decimal, Decimal]) 
     )
 
 
-def _noted(ledger: SpendLedger, pod: PaidPod) -> SpendLedger:
+def _noted(ledger: SpendLedger, pod: PaidPod, now: float) -> SpendLedger:
+    """The ledger with what one pod shows; a node whose clock is ahead of ours ends nothing in the future."""
     if pod.since is None:
         return ledger
     event = WorkerStarted(
@@ -95,7 +97,7 @@ def _noted(ledger: SpendLedger, pod: PaidPod) -> SpendLedger:
         since_seconds=pod.since.timestamp(),
     )
     ledger = open_worker(ledger, event)
-    return ledger if pod.ended is None else close_worker(ledger, pod.uid, pod.ended.timestamp())
+    return ledger if pod.ended is None else close_worker(ledger, pod.uid, min(now, pod.ended.timestamp()))
 
 
 def _ended(pod: Object) -> datetime | None:

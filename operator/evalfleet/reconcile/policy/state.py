@@ -9,6 +9,7 @@ from evalfleet.api.scalingpolicy import NodePool, ScalingPolicy
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.policy.pool_history import PoolHistories
 from evalfleet.reconcile.policy.pools import node_pools
+from evalfleet.reconcile.policy.setbacks import Setbacks
 from evalfleet_scaling.memory import FleetMemory
 from evalfleet_scaling.spend import SpendLedger
 
@@ -22,9 +23,10 @@ class PolicyState:
         policy: the policy, None = built-in defaults.
         jobs: states of its EvaluationJobs by uid, every one that is accepted and not deleted.
         memory: what the last decision passed on.
-        pool_histories: what the pools showed up to the last pass.
+        pool_histories, setbacks: what the pools and the workers showed up to the last pass.
         ledger: what was spent, up to now.
         paid_before: runs whose workers were paid for at the last pass.
+        clocks_ahead: uids of pods that ended in the future by their nodes' clocks, and are not settled yet.
         ledger_problem, policy_problem: why one cannot be read; empty when it can.
         uid, generation, version: of the policy object; empty and 0 when there is none.
         status: its status as read.
@@ -35,8 +37,10 @@ class PolicyState:
     jobs: Mapping[str, JobState]
     memory: FleetMemory = field(default_factory=FleetMemory)
     pool_histories: PoolHistories = field(default_factory=PoolHistories)
+    setbacks: Setbacks = field(default_factory=Setbacks)
     ledger: SpendLedger = field(default_factory=SpendLedger)
     paid_before: frozenset[str] = frozenset()
+    clocks_ahead: tuple[str, ...] = ()
     ledger_problem: str = ""
     policy_problem: str = ""
     uid: str = ""

@@ -21,9 +21,9 @@ from evalfleet.local.cluster.hostnode.images import find_image, find_program, im
 from evalfleet.local.cluster.hostnode.memory import kill_above
 from evalfleet.local.cluster.hostnode.paths import Mount, rewrite, rewrite_argument
 from evalfleet.local.cluster.hostnode.process import ContainerProcess, Launch, StartError
-from evalfleet.local.cluster.hostnode.quantities import parse_quantity
 from evalfleet.local.cluster.hostnode.states import ContainerView, Running, State, Terminated, Waiting
 from evalfleet.local.cluster.hostnode.volumes import container_mounts
+from evalfleet.manifests.quantities import parse_quantity
 
 _DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _TERMINATION_MESSAGE_BYTES = 4096

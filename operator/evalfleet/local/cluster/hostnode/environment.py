@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalfleet.local.cluster.hostnode.quantities import parse_quantity
+from evalfleet.manifests.quantities import parse_quantity
 
 Object = dict[str, Any]
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")

@@ -1,6 +1,6 @@
 """What kubelets and schedulers say of a pod that does not run, and whose fault that is. Pure.
 
-Their own words are always kept: people search for them.
+Their own sentences are always kept: people search for them.
 """
 
 import re
@@ -31,7 +31,7 @@ NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|no such image|unauthorized|authentication required|access denied|forbidden",
     re.IGNORECASE,
 )
-"""Words of registries (containerd, CRI-O, docker) of an image that does not exist or may not be pulled."""
+"""Reason of registries (containerd, CRI-O, docker) of an image that does not exist or may not be pulled."""
 ORDINARY = frozenset({"ContainerCreating", "PodInitializing", ""})
 
 
@@ -44,7 +44,7 @@ class Whose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Reason:
     """Why a pod does not run: a CamelCase reason, a sentence, and whose fault it is."""
 
     reason: str
@@ -62,28 +62,28 @@ def container_states(pod: Object, kind: str) -> Iterator[tuple[str, str, Object]
                 yield str(container.get("name")), str(container.get("image")), state
 
 
-def waiting_words(pod: Object) -> Words:
-    """Why a pod that has a node does not run: the words of whichever container waits, the gravest first."""
-    found = [_container_words(*waiting) for waiting in container_states(pod, "waiting")]
-    graver = [words for words in found if words is not None]
+def waiting_reason(pod: Object) -> Reason:
+    """Why a pod that has a node does not run: the reason of whichever container waits, the gravest first."""
+    found = [_container_reason(*waiting) for waiting in container_states(pod, "waiting")]
+    graver = [why for why in found if why is not None]
     if graver:
-        return min(graver, key=lambda words: (words.whose is not Whose.JOB, words.reason == "WaitingForPod"))
+        return min(graver, key=lambda why: (why.whose is not Whose.JOB, why.reason == "WaitingForPod"))
     running = [name for name, _, _ in _init_states(pod, "running")]
     if running:
-        return Words("WaitingForPod", f"the pod is starting: init container {running[0]} has not ended")
-    return Words("WaitingForPod", "the pod is starting")
+        return Reason("WaitingForPod", f"the pod is starting: init container {running[0]} has not ended")
+    return Reason("WaitingForPod", "the pod is starting")
 
 
-def scheduling_words(pod: Object) -> Words:
+def scheduling_reason(pod: Object) -> Reason:
     """Why a pod has no node."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = str(condition.get("message") or "unschedulable")
             if condition.get("reason") == "SchedulingGated":
-                words = f"another controller holds the pod back by a scheduling gate: {message}"
-                return Words("SuspendedElsewhere", words, Whose.OTHER)
+                why = f"another controller holds the pod back by a scheduling gate: {message}"
+                return Reason("SuspendedElsewhere", why, Whose.OTHER)
             return _not_scheduled(message)
-    return Words("WaitingForNode", "the scheduler has not looked at the pod yet")
+    return Reason("WaitingForNode", "the scheduler has not looked at the pod yet")
 
 
 def resource_of(message: str) -> str | None:
@@ -100,8 +100,8 @@ def _init_states(pod: Object, kind: str) -> Iterator[tuple[str, str, Object]]:
     return container_states({"status": status}, kind)
 
 
-def _container_words(name: str, image: str, waiting: Object) -> Words | None:
-    """Words of one container; None for one that only waits for its turn."""
+def _container_reason(name: str, image: str, waiting: Object) -> Reason | None:
+    """Reason of one container; None for one that only waits for its turn."""
     reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     if reason in ORDINARY and not message:
         return None
@@ -109,38 +109,38 @@ def _container_words(name: str, image: str, waiting: Object) -> Words | None:
     if reason in IMAGE_REASONS:
         everywhere = reason in SAME_EVERYWHERE or NO_SUCH_IMAGE.search(message) is not None
         said = ": ".join(part for part in (reason, message) if part)
-        words = f"{who}the image cannot be pulled: {said if image in said else f'{said} ({image})'}"
-        return Words("WaitingForImage", words, Whose.JOB if everywhere else Whose.NODE)
+        why = f"{who}the image cannot be pulled: {said if image in said else f'{said} ({image})'}"
+        return Reason("WaitingForImage", why, Whose.JOB if everywhere else Whose.NODE)
     if reason in CONFIG_REASONS:
         return _not_configured(who, message or reason)
-    return Words("WaitingForPod", f"the pod is starting: {who}{reason}{': ' if message else ''}{message}")
+    return Reason("WaitingForPod", f"the pod is starting: {who}{reason}{': ' if message else ''}{message}")
 
 
-def _not_configured(who: str, message: str) -> Words:
+def _not_configured(who: str, message: str) -> Reason:
     missing = re.search(r'(secret|configmap) "([^"]+)" not found', message)
     if missing is None:
-        return Words("PodConfigInvalid", f"{who}the container cannot be configured: {message}", Whose.JOB)
+        return Reason("PodConfigInvalid", f"{who}the container cannot be configured: {message}", Whose.JOB)
     if missing.group(1) == "configmap":
         advice = f"ConfigMap {missing.group(2)} does not exist: it belongs to the job and is created again"
-        return Words("PodConfigInvalid", f"{who}{advice}", Whose.JOB)
-    words = f"{who}Secret {missing.group(2)} does not exist: create it and the job goes on by itself"
-    return Words("SecretMissing", words, Whose.JOB)
+        return Reason("PodConfigInvalid", f"{who}{advice}", Whose.JOB)
+    why = f"{who}Secret {missing.group(2)} does not exist: create it and the job goes on by itself"
+    return Reason("SecretMissing", why, Whose.JOB)
 
 
-def _not_scheduled(message: str) -> Words:
+def _not_scheduled(message: str) -> Reason:
     missing = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
     if missing is None:
-        return Words("WaitingForNode", f"no node fits yet: {message}")
-    words = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
-    return Words("ClaimMissing", words, Whose.JOB)
+        return Reason("WaitingForNode", f"no node fits yet: {message}")
+    why = f"PersistentVolumeClaim {missing.group(1)} does not exist: create it and the job goes on by itself"
+    return Reason("ClaimMissing", why, Whose.JOB)
 
 
-def refusal_words(messages: Iterable[str]) -> Words | None:
-    """Why the Job controller could not create a pod, from the newest of its own words; None where it said nothing."""
+def refusal_reason(messages: Iterable[str]) -> Reason | None:
+    """Why the Job controller could not create a pod, by the newest of its messages; None where it said nothing."""
     newest = next((message for message in messages if message), None)
     if newest is None:
         return None
     said = newest.removeprefix("Error creating: ")
     if "exceeded quota" in said or "failed quota" in said:
-        return Words("WaitingForQuota", f"a ResourceQuota of the namespace refuses the pod: {said}", Whose.JOB)
-    return Words("ObjectRefused", f"the API server refuses the pod: {said}", Whose.JOB)
+        return Reason("WaitingForQuota", f"a ResourceQuota of the namespace refuses the pod: {said}", Whose.JOB)
+    return Reason("ObjectRefused", f"the API server refuses the pod: {said}", Whose.JOB)

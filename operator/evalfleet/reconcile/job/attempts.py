@@ -1,0 +1,109 @@
+"""Attempts of plan and finish: what the infrastructure ends is tried again without end, only less often. Pure.
+
+An attempt is a Job of its own, so that one whose machine does not answer blocks nobody. When the next one may begin
+follows from the number of the last one and from when it began: nothing has to be remembered but what the cluster shows.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from evalfleet import limits
+from evalfleet.manifests.jobs import OWN_FAILURES
+from evalfleet.reconcile.children import ANOTHER, Child, Phase
+from evalfleet.reconcile.decision import Delete
+from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.liveness import FOREVER, Ended, Starting, alive_beside, clock_ahead, judge
+from evalfleet.reconcile.pod_reasons import Reason, Whose
+from evalfleet.reconcile.steps import Step
+
+PATIENCE = replace(FOREVER, start_seconds=limits.CPU_START_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The newest attempt of a step.
+
+    Attributes:
+        child: its Job.
+        number: counted from 1; 0 = there was none.
+        began: when it was created, None when there was none.
+    """
+
+    child: Child
+    number: int = 0
+    began: datetime | None = None
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the next attempt may begin at the earliest; None = at once."""
+        if self.number == 0 or self.began is None:
+            return None
+        pause = min(limits.ATTEMPT_PAUSE_SECONDS * 2.0 ** (min(self.number, 32) - 1), limits.LONGEST_PAUSE_SECONDS)
+        return self.began + timedelta(seconds=pause)
+
+    @property
+    def node(self) -> tuple[str, ...]:
+        """The machine that it came to: the next one goes elsewhere, if it can."""
+        pod = self.child.pod
+        name = "" if pod is None else str((pod.get("spec") or {}).get("nodeName") or "")
+        return (name,) if name else ()
+
+    def wait_seconds(self, now: datetime) -> float:
+        """How long the next attempt has to wait; 0 = it may begin."""
+        return 0.0 if self.next_due is None else max(0.0, (self.next_due - now).total_seconds())
+
+
+def plan_attempt(state: JobState) -> Attempt:
+    """The newest attempt of the plan step."""
+    return Attempt(state.plan, state.plan_attempt, state.begun.get("plan"))
+
+
+def finish_attempt(state: JobState) -> Attempt:
+    """The newest attempt of the finish step."""
+    return Attempt(state.finish, state.finish_attempt, state.begun.get("finish"))
+
+
+def supersede(state: JobState) -> Step:
+    """Attempts whose place another one has taken go: theirs was a pass of its own."""
+    namespace = state.identity.namespace
+    return Step(actions=tuple(Delete("Job", namespace, name, uid) for name, uid in state.superseded.items()))
+
+
+def again(attempt: Attempt, message: str, now: datetime) -> str:
+    """What went wrong, and when it is tried again."""
+    said = message.removesuffix(ANOTHER)
+    if attempt.next_due is None or attempt.next_due <= now:
+        return f"{said}; another attempt begins"
+    return f"{said}; attempt {attempt.number + 1} begins at {stamp(attempt.next_due)}"
+
+
+def stalls(child: Child, now: datetime) -> bool:
+    """Whether somebody has to look: what the job's own objects lack is not there after a long time."""
+    waited = 0.0 if child.created is None else (now - child.created).total_seconds()
+    return child.whose is Whose.JOB and waited > limits.STALLED_SECONDS
+
+
+def fault(attempt: Attempt, now: datetime) -> Reason | None:
+    """Why an attempt is given up though its program did not fail; None when it is not."""
+    child = attempt.child
+    if child.gone is not None:
+        return Reason(child.gone.cause, child.message)
+    thrown_out = child.reason == "BackoffLimitExceeded" and child.failures <= OWN_FAILURES
+    if child.phase is Phase.FAILED and thrown_out and child.exit_code is not None:
+        return Reason("Retrying", child.message)  # the Job controller counts what kubelets rejected, too
+    without_a_word = child.exit_code is None and child.termination is None and child.reason != "PodFailurePolicy"
+    if child.phase is Phase.FAILED and without_a_word:
+        return Reason("Lost", f"Job {child.name} ended and its pod is gone: {child.message}")
+    if child.phase is not Phase.WAITING or child.pod is None:
+        return None
+    if child.whose is Whose.JOB:
+        return Reason(child.reason, child.message) if child.over else None
+    verdict = judge(child.pod, now, PATIENCE)
+    if isinstance(verdict, Starting) and now > verdict.until:
+        return Reason(
+            verdict.why.reason, f"it did not start in {limits.CPU_START_SECONDS:.0f} s: {verdict.why.message}"
+        )
+    if isinstance(verdict, Ended) and (alive_beside(child.pod) or clock_ahead(child.pod, now)):
+        return Reason(child.reason, child.message)
+    return None
