@@ -91,6 +91,7 @@ def test_a_device_is_refused_in_words(asked, numerics, visible, reason, words):
     [
         ({}, Asked()),
         ({"EVALFLEET_DEVICE": "cuda:2"}, Asked("cuda:2")),
+        ({"EVALFLEET_DEVICE": "auto"}, Asked()),
         ({"EVALFLEET_ACCELERATOR": "NVIDIA-L4"}, Asked("", "NVIDIA-L4")),
         ({"NVIDIA_VISIBLE_DEVICES": "GPU-8f2e"}, Asked("", "NVIDIA_VISIBLE_DEVICES=GPU-8f2e")),
         ({"NVIDIA_VISIBLE_DEVICES": "all"}, Asked()),  # the CUDA images' own default, on any node

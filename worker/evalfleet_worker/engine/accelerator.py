@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from evalfleet_worker.numerics import is_product
 from evalfleet_worker.protocol import FailureReason, Numerics, RunError
 
+AUTO = "auto"
+"""What `evalfleet run --device` calls no choice."""
 NOT_GIVEN = frozenset({"", "none", "void", "all"})
 """Values of NVIDIA_VISIBLE_DEVICES that prove nothing: `all` is what the CUDA images set, on any node."""
 
@@ -66,7 +68,8 @@ def asked_of(environment: Mapping[str, str]) -> Asked:
     CUDA_VISIBLE_DEVICES without a device in it is the common way to say CPU.
     """
     hidden = environment.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    device = environment.get("EVALFLEET_DEVICE", "").strip() or ("cpu" if hidden else "")
+    named = environment.get("EVALFLEET_DEVICE", "").strip()
+    device = named if named not in ("", AUTO) else "cpu" if hidden else ""
     listed = environment.get("NVIDIA_VISIBLE_DEVICES", "")
     plugged = "" if listed.strip().lower() in NOT_GIVEN else f"NVIDIA_VISIBLE_DEVICES={listed}"
     return Asked(device, environment.get("EVALFLEET_ACCELERATOR") or plugged)
