@@ -1,5 +1,6 @@
 """Models are found, converted, fingerprinted, or refused with a sentence that says what to do."""
 
+import json
 import shutil
 import threading
 
@@ -192,7 +193,7 @@ def _create_bucket(host, port):
     assert connection.getresponse().status == 200
 
 
-def tiny_gguf(file):
+def tiny_gguf(file, without=()):
     """A Llama of one layer in a GGUF file, with a byte-level tokenizer of 260 entries."""
     import numpy as np
     from gguf import GGUFWriter
@@ -221,6 +222,8 @@ def tiny_gguf(file):
         "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32), "blk.0.ffn_down": (32, 64),
     }  # fmt: skip
     for name, shape in shapes.items():
+        if name in without:
+            continue
         writer.add_tensor(f"{name}.weight", draw.normal(0, 0.1, shape).astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -253,3 +256,36 @@ def test_a_damaged_gguf_is_refused_and_leaves_nothing(tmp_path):
     assert error.reason is FailureReason.MODEL_UNREADABLE
     assert "broken.gguf" in error.message
     assert not [place for place in (tmp_path / "cache" / "models").iterdir() if place.is_dir()]
+
+
+def test_a_gguf_without_a_tensor_is_refused_by_its_name(tmp_path):
+    file = tiny_gguf(tmp_path / "tiny.gguf", without=["blk.0.ffn_up"])
+    message = refusal(file, tmp_path / "cache").message
+    assert "1 missing: model.layers.0.mlp.up_proj.weight" in message
+    assert not list((tmp_path / "cache").glob("models/gguf-*/config.json"))
+
+
+@pytest.mark.parametrize("has_config", [True, False])
+def test_an_adapter_is_neither_applied_nor_ignored(copy, tmp_path, has_config):
+    (copy / "adapter_config.json").write_text("{}")
+    if not has_config:
+        (copy / "config.json").unlink()
+    assert "merge it into its model" in refusal(copy, tmp_path).message
+
+
+def test_bytes_behind_the_weights_are_a_damage(copy, tmp_path):
+    with (copy / "model.safetensors").open("ab") as stream:
+        stream.write(b"more")
+    assert "4 bytes follow its data" in refusal(copy, tmp_path).message
+
+
+def test_weights_that_overlap_are_a_damage(copy, tmp_path):
+    weights = copy / "model.safetensors"
+    content = weights.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    norms = [entry for name, entry in header.items() if name.endswith("layernorm.weight")]
+    norms[1]["data_offsets"] = norms[0]["data_offsets"]
+    changed = json.dumps(header).encode()
+    weights.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    assert "begins at byte" in refusal(copy, tmp_path).message

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from model_families import FAMILIES, tiny_model
+from model_families import FAMILIES, SIZES, tiny_model
 
 from evalfleet_worker.model.proof import WeightsProof
 from evalfleet_worker.model.resolve import resolve_model
@@ -129,6 +129,32 @@ def test_what_would_change_the_answers_is_foreign(untied, name):
 )
 def test_what_the_answers_do_not_depend_on_is_no_fault(untied, name):
     check(untied, {**stored(untied), name: ["F32", (32,)]})
+
+
+def test_a_checkpoint_as_older_versions_wrote_it_passes(tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path)
+    tensors = {name.removeprefix("transformer."): value for name, value in stored(tmp_path).items()}
+    masks = {
+        f"h.{layer}.attn.{name}": ["F32", (1, 1, 64, 64)] for layer in range(2) for name in ("bias", "masked_bias")
+    }
+    check(tmp_path, {**tensors, **masks})
+    del tensors["h.1.mlp.c_fc.weight"]
+    assert "h.1.mlp.c_fc.weight" in refusal(tmp_path, tensors)
+
+
+def test_the_language_model_of_a_model_that_also_sees_passes(tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = AutoConfig.for_model(
+        "gemma3", text_config={**SIZES, "head_dim": 8}, vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tensors = stored(tmp_path)
+    check(tmp_path, tensors)
+    lost = next(name for name in tensors if name.endswith("layers.1.mlp.up_proj.weight") and "vision" not in name)
+    assert "layers.1.mlp.up_proj.weight" in refusal(tmp_path, {k: v for k, v in tensors.items() if k != lost})
 
 
 def test_one_expert_that_lacks_a_part_or_has_an_odd_one_is_named(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from evalfleet_worker.model.download import exclusive
 from evalfleet_worker.model.gguf_reading import parsed_once
 from evalfleet_worker.model.memo import remembered
+from evalfleet_worker.model.weights_report import check_report, report_of
 from evalfleet_worker.protocol import FailureReason, RunError
 
 CONVERTER_VERSION = 2
@@ -49,11 +50,14 @@ def _convert(gguf: Path, target: Path) -> None:
 
     try:
         with parsed_once():
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
             _restore_pre_tokenizer(tokenizer, gguf)
     except Exception as error:
         raise RunError(FailureReason.MODEL_UNREADABLE, f"{gguf.name} cannot be converted: {error}") from error
+    check_report(report_of(model, info, is_encoder=False), gguf.name)
     # save_pretrained refuses a model that was read from GGUF, although its weights are plain fp32 now.
     save_model(model, str(target / "model.safetensors"), metadata={"format": "pt"})
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}

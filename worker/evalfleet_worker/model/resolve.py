@@ -88,6 +88,7 @@ def describe_model(model: ModelSpec, cache: Path) -> ResolvedModel:
     if remote is None or not remote.is_readable_here:
         return resolve_model(model, cache)
     folder = remote.companions(cache)
+    _refuse_adapter(folder)
     _check_code(folder, model)
     names = remote.weight_names(folder)
     if not names:
@@ -111,6 +112,16 @@ def resolve_model(model: ModelSpec, cache: Path) -> ResolvedModel:
     _check_code(folder, model)
     headers = tuple(header for file in weight_files(folder) for header in read_headers(file))
     return ResolvedModel(model, folder, tokenizer, headers, cache)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Transformers would apply it where its library is installed, and say nothing where it is not."""
+    if (folder / "adapter_config.json").exists():
+        raise RunError(
+            FailureReason.MODEL_UNREADABLE,
+            f"{folder} holds an adapter (adapter_config.json), which this version does not apply: merge it into its "
+            "model (merge_and_unload, save_pretrained), or move it away to evaluate the bare model",
+        )
 
 
 def _check_code(folder: Path, model: ModelSpec) -> None:
@@ -138,6 +149,7 @@ def _model_folder(place: Path, model: ModelSpec, cache: Path) -> Path:
             FailureReason.INVALID_MODEL_REF,
             "format TorchModule is for user code that loads its own weights (python evaluations), not for this model",
         )
+    _refuse_adapter(folder)
     if not (folder / "config.json").exists():
         raise RunError(FailureReason.INVALID_MODEL_REF, f"{folder} holds no config.json: is it a model folder?")
     if not weight_files(folder):

@@ -83,9 +83,14 @@ def _tensors(file: Path, content: Any, data_begin: int, size: int) -> list[Tenso
         expected = header.values * BYTES_PER_VALUE.get(header.dtype, 0)
         if header.dtype in BYTES_PER_VALUE and header.end - header.begin != expected:
             raise _unreadable(file, f"tensor {header.name} has {header.end - header.begin} bytes instead of {expected}")
-    end = max((header.end for header in headers), default=data_begin)
-    if end > size:
-        raise _unreadable(file, f"{end - size} bytes of its data are missing")
+    end = data_begin
+    for header in sorted(headers, key=lambda header: (header.begin, header.end)):
+        if header.begin != end:
+            raise _unreadable(file, f"tensor {header.name} begins at byte {header.begin} instead of {end}")
+        end = header.end
+    if end != size:
+        what = f"{end - size} bytes of its data are missing" if end > size else f"{size - end} bytes follow its data"
+        raise _unreadable(file, what)
     return headers
 
 

@@ -83,6 +83,7 @@ def draft_plan(
             check_token_ids(planned.plans, model.config.vocabulary, context.encoder)
         progress("ordering requests and cutting units")
         draft = _draft(run, model, planned, started)
+        progress("comparing the weights with the model")
         for proof in proofs:
             proof.check()
         return draft
