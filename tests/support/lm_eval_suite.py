@@ -163,7 +163,8 @@ def score(store: RunStore, engine: Engine, workers: int = 1) -> None:
         claims = [(coordinator, coordinator.next()) for coordinator in coordinators]
         for coordinator, claim in claims:
             if isinstance(claim, Claim):
-                coordinator.commit(claim, engine.score(store.read_unit(plan, claim.unit)), 0.1, {})
+                requests = coordinator.ended.wanted(store.read_unit(plan, claim.unit))
+                coordinator.commit(claim, engine.score(requests), 0.1, {})
         coordinators = [coordinator for coordinator, claim in claims if isinstance(claim, Claim)]
 
 

@@ -1,7 +1,8 @@
 """A deterministic world for the claim protocol: seeded schedule, virtual clock, in-memory store that fails.
 
 Workers crash in the middle of any store call, pause longer than the lease and come back as zombies, lose responses of
-calls that took effect, join and leave. The code under test is the production Coordinator.
+calls that took effect, join and leave; some are sick and fail everything, some units fail everywhere. The code under
+test is the production Coordinator.
 """
 
 import random
@@ -10,8 +11,11 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from evalfleet_worker.loop.coordinator import Claim, Coordinator, Done, Owner
+from evalfleet_worker.loop.health import Health
+from evalfleet_worker.loop.messages import Failed, FailureKind
 from evalfleet_worker.loop.settings import ClaimSettings
-from evalfleet_worker.protocol import FailureReason, PlanReport
+from evalfleet_worker.loop.verdict import Verdict
+from evalfleet_worker.protocol import BrokenWorkerError, FailureReason, PlanReport
 from evalfleet_worker.requests import Answer, Request, RequestType, Unit
 from evalfleet_worker.store.layout import Layout
 from evalfleet_worker.store.objects import Entry, StoreUnavailableError
@@ -105,6 +109,9 @@ class SimWorker:
     claim: Claim | None = None
     executions: int = 0
     finished: bool = False
+    sick: bool = False
+    """Its device fails whatever it is given."""
+    health: Health = field(default_factory=Health)
 
 
 @dataclass
@@ -114,16 +121,23 @@ class World:
     seed: int
     units: int = 12
     poison: frozenset[int] = frozenset()
+    hopeless: frozenset[int] = frozenset()
+    """Units whose requests fail everywhere with the same words."""
+    second_from: int | None = None
+    """First unit of a second evaluation."""
+    sick_workers: int = 0
+    """So many of the first workers are sick."""
     crash_rate: float = 0.004
     error_rate: float = 0.02
     settings: ClaimSettings = field(default_factory=ClaimSettings)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.objects = planned_objects(self.units)
+        self.objects = planned_objects(self.units, self.second_from)
         self.now = 0.0
         self.born = 0
         self.crashes = 0
+        self.broken = 0
         self.store = RunStore(self.objects, Layout("sim", "run"))
         plan = self.store.read_plan()
         assert plan is not None
@@ -140,7 +154,8 @@ class World:
         """A new worker process."""
         self.born += 1
         owner = Owner(f"owner-{self.seed}-{self.born}", f"worker-{self.born}")
-        return SimWorker(Coordinator(self.store, self.plan, owner, lambda: self.now, self.settings), self.now)
+        coordinator = Coordinator(self.store, self.plan, owner, lambda: self.now, self.settings)
+        return SimWorker(coordinator, self.now, sick=self.born <= self.sick_workers)
 
     def run(self, max_steps: int = 20_000) -> None:
         """Run until a worker finds nothing left; joins and leaves on the way."""
@@ -175,17 +190,41 @@ class World:
             else:
                 worker.free_at = self.now + step.seconds
             return
-        claim = worker.claim
+        self._execute(worker, worker.claim)
+
+    def _execute(self, worker: SimWorker, claim: Claim) -> None:
+        """The decisions of the worker's loop about one unit."""
         worker.executions += 1
-        if claim.unit.index in self.poison:
-            worker.coordinator.record_failure(claim, FailureReason.ENGINE_CRASHED, "poison", worker.executions)
-        else:
-            worker.coordinator.commit(claim, answers(claim.unit), 5.0, {})
-        worker.claim = None
+        coordinator, unit = worker.coordinator, claim.unit
+        requests = coordinator.ended.wanted([request(row, self.second_from) for row in unit_rows(unit)])
+        failure = self._failure(worker, unit) if requests else None
+        if failure is None:
+            coordinator.commit(claim, [answer for answer in answers(unit) if requests], 5.0, {})
+            worker.health.progressed()
+            worker.claim = None
+            return
+        found = coordinator.record_failure(claim, failure, worker.executions, requests[0].evaluation)
+        worker.claim = claim if found is Verdict.TRY_HERE else None
+        if found is Verdict.TRY_ELSEWHERE:
+            worker.health.failed(failure.kind, failure.reason, failure.message)
+        elif found is not Verdict.TRY_HERE:
+            worker.health.progressed()
+
+    def _failure(self, worker: SimWorker, unit: Unit) -> Failed | None:
+        if worker.sick:
+            return Failed(FailureReason.DEVICE_FAILED, "CUDA error: out of luck", FailureKind.MACHINE, restart=True)
+        if unit.index in self.hopeless:
+            return Failed(FailureReason.INTERNAL_ERROR, f"ValueError: unit {unit.index}", FailureKind.WORK)
+        if unit.index in self.poison:
+            return Failed(FailureReason.ENGINE_CRASHED, "poison", FailureKind.CRASH)
+        return None
 
     def _guarded(self, worker: SimWorker, action: object) -> None:
         try:
             action()  # type: ignore[operator]
+        except BrokenWorkerError:
+            self.broken += 1
+            self.workers.remove(worker)
         except StoreUnavailableError:
             return  # the worker tries the same again at its next turn
         except CrashError:
@@ -197,28 +236,28 @@ class World:
         self.objects.chaos = None
 
 
-def planned_objects(units: int) -> FaultyObjects:
+def planned_objects(units: int, second_from: int | None = None) -> FaultyObjects:
     """A store that holds a plan of `units` units and nothing else."""
     objects = FaultyObjects()
-    objects.content = dict(_planned_content(units))
+    objects.content = dict(_planned_content(units, second_from))
     objects.version = dict.fromkeys(objects.content, 1)
     return objects
 
 
 @cache
-def _planned_content(units: int) -> dict[str, bytes]:
+def _planned_content(units: int, second_from: int | None) -> dict[str, bytes]:
     """Written once per process: a schedule costs as much as writing its plan."""
     objects = FaultyObjects()
-    RunStore(objects, Layout("sim", "run")).publish_plan(draft(units))
+    RunStore(objects, Layout("sim", "run")).publish_plan(draft(units, second_from))
     return objects.content
 
 
-def draft(units: int) -> PlanDraft:
-    """A plan of `units` units with three rows each."""
+def draft(units: int, second_from: int | None = None) -> PlanDraft:
+    """A plan of `units` units with three rows each; from unit `second_from` on they are of a second evaluation."""
     members = [Unit(index, index * ROWS_PER_UNIT, ROWS_PER_UNIT, 30, 5.0) for index in range(units)]
     rows = units * ROWS_PER_UNIT
     report = PlanReport("run", rows, rows * 3, 0, units, 5.0 * units, 1.0, 1, "model", "requests", rows)
-    return PlanDraft(report, [(unit, [request(row) for row in unit_rows(unit)]) for unit in members])
+    return PlanDraft(report, [(unit, [request(row, second_from) for row in unit_rows(unit)]) for unit in members])
 
 
 def unit_rows(unit: Unit) -> range:
@@ -226,9 +265,11 @@ def unit_rows(unit: Unit) -> range:
     return range(unit.first_row, unit.first_row + unit.row_count)
 
 
-def request(row: int) -> Request:
+def request(row: int, second_from: int | None = None) -> Request:
     """The request of a row."""
-    return Request(row, "evaluation", RequestType.LOGLIKELIHOOD, row, token_ids=(1, 2, row), continuation_length=1)
+    is_second = second_from is not None and row >= second_from * ROWS_PER_UNIT
+    name = "second" if is_second else "evaluation"
+    return Request(row, name, RequestType.LOGLIKELIHOOD, row, token_ids=(1, 2, row), continuation_length=1)
 
 
 def answers(unit: Unit) -> list[Answer]:

@@ -26,6 +26,7 @@ class Bench:
     folder: Path
     store_uri: str
     units: int = 12
+    second_from: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -41,7 +42,7 @@ class Bench:
 
     def plan(self) -> Plan:
         """Publish the plan."""
-        return self.store().publish_plan(draft(self.units))
+        return self.store().publish_plan(draft(self.units, self.second_from))
 
     def start(
         self, name: str, engine: str = "make", prefix: Sequence[str] = (), **popen: object

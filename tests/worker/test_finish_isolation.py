@@ -38,7 +38,7 @@ from evalfleet_worker.protocol import (
     loads,
 )
 from evalfleet_worker.requests import Answer
-from evalfleet_worker.store.run_store import RunStore
+from evalfleet_worker.store.run_store import FailureRecord, RunStore
 
 BINARY = {"doc_to_choice": ["river", "stone"], "doc_to_target": "{{answer % 2}}"}
 WORD = {
@@ -94,9 +94,11 @@ class Uniform:
     device = "toy"
 
     def __init__(self, **by_row: float) -> None:
+        self.scored = 0
         self._by_row = {int(row.removeprefix("row_")): value for row, value in by_row.items()}
 
     def score(self, requests: Sequence[Any]) -> list[Answer]:
+        self.scored += len(requests)
         return [Answer(r.row, log_probability=self._by_row.get(r.row, -1.5), is_greedy=False) for r in requests]
 
 
@@ -173,6 +175,33 @@ def test_an_answer_that_is_no_number_costs_its_evaluation_and_is_named(place, tm
     assert "row 3, its log-probability is nan" in failure.message
     assert {result.evaluation for result in report.results} == {"binary"}
     assert report.proof.finite_answers == 41
+
+
+def test_an_evaluation_that_ended_while_it_was_scored_costs_none_that_shares_its_requests(place, tmp_path):
+    run, store = planned(place, tmp_path / "store", {"bad": BAD, "choice": GOOD["choice"], "binary": GOOD["binary"]})
+    words = "bad: ValueError: row 7 cannot be scored"
+    store.end_evaluation(FailureRecord(1, "w-1", "w", "InvalidTask", words, "work", "bad"))
+    engine = Uniform()
+    score(store, engine)
+    report = finish_run(run, store, tmp_path)
+    assert report.outcome == RunOutcome.COMPLETE, "every request of `bad` is one of `binary` too"
+    assert engine.scored == store.read_summary()["proof"]["finiteAnswers"] > 0, "nothing was left out"
+
+
+def test_an_evaluation_that_ended_while_it_was_scored_has_no_score_and_its_reason(place, tmp_path):
+    run, store = planned(place, tmp_path / "store", {"bad": BAD, "word": GOOD["word"]})
+    words = "bad: ValueError: row 7 cannot be scored"
+    store.end_evaluation(FailureRecord(1, "w-1", "w", "InvalidTask", words, "work", "bad"))
+    engine = Uniform()
+    score(store, engine)
+    assert engine.scored == 14, "nothing is scored for it any more"
+    report = finish_run(run, store, tmp_path)
+    assert report.outcome == RunOutcome.SOME_EVALUATIONS_FAILED
+    (failure,) = report.failed
+    assert failure.reason == "InvalidTask"
+    assert failure.message == "bad: no score is published: ValueError: row 7 cannot be scored"
+    assert {result.evaluation for result in report.results} == {"word"}
+    assert (report.samples.planned, report.samples.scored, report.samples.failed) == (28, 14, 14)
 
 
 def test_equal_answers_and_the_same_choice_everywhere_are_told(place, tmp_path):

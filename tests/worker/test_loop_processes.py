@@ -96,17 +96,6 @@ def test_a_unit_that_kills_its_engine_every_time_fails_for_good_and_the_rest_is_
     assert bench.merged() == [answer for answer in bench.expected() if answer.row not in (3, 4, 5)]
 
 
-def test_a_unit_that_fails_every_time_in_a_living_engine_fails_for_good_too(bench: Bench) -> None:
-    bench.environment["TOY_RAISE_ROW"] = "4"
-    plan = bench.plan()
-    assert bench.start("worker").wait(WAIT_SECONDS) == ExitCode.DONE
-    failed = bench.store().failed_units(plan)
-    assert list(failed) == [1]
-    assert failed[1].message == "ValueError: row 4 cannot be scored"
-    assert len({record.owner for record in bench.store().failures(1)}) == 3, "three engine processes tried it"
-    assert bench.merged() == [answer for answer in bench.expected() if answer.row not in (3, 4, 5)]
-
-
 def test_a_stopped_worker_finishes_its_unit_gives_back_its_claims_and_exits_143(bench: Bench) -> None:
     bench.environment["TOY_SECONDS"] = "1.0"
     plan = bench.plan()

@@ -1,13 +1,15 @@
 """The claim protocol under thousands of random schedules of crashes, pauses, zombies and a failing store."""
 
+from typing import Any
+
 import pytest
 from protocol_simulation import World, answers, merged
 
 SEEDS = 300
 
 
-def run_schedule(seed: int, poison: frozenset[int] = frozenset()) -> World:
-    world = World(seed, poison=poison)
+def run_schedule(seed: int, poison: frozenset[int] = frozenset(), **faults: Any) -> World:
+    world = World(seed, poison=poison, **faults)
     world.run()
     world.calm()
     return world
@@ -36,6 +38,28 @@ def test_a_poisoned_unit_fails_for_good_and_harms_no_other() -> None:
     for seed in range(60):
         world = run_schedule(seed, poison=frozenset({3, 7}))
         assert_exactly_once(world)
+
+
+def test_sick_workers_end_and_cost_no_unit() -> None:
+    broken = 0
+    for seed in range(100):
+        world = run_schedule(seed, sick_workers=2)
+        assert_exactly_once(world)
+        assert world.store.ended_evaluations() == {}
+        broken += world.broken
+    assert broken > 50, "the sick ones were let live"
+
+
+def test_units_that_fail_everywhere_end_their_evaluation_and_no_other() -> None:
+    for seed in range(100):
+        world = run_schedule(seed, hopeless=frozenset({8, 10}), second_from=7, sick_workers=seed % 3)
+        assert list(world.store.ended_evaluations()) == ["second"]
+        assert world.store.failed_units(world.plan) == {}
+        rows = [answer.row for answer in merged(world.store, world.plan)]
+        assert len(rows) == len(set(rows))
+        assert set(range(7 * 3)) <= set(rows), "the other evaluation is complete"
+        assert not set(rows) & {24, 25, 26, 30, 31, 32}
+        assert world.store.units_done(world.plan) == set(range(world.units)), "nothing is left to do"
 
 
 def test_a_result_always_wins_over_a_failure() -> None:

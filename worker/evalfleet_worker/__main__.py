@@ -16,6 +16,7 @@ from typing import Any
 
 from evalfleet_worker.harness.startup import TorchNeededError, restart_with_torch
 from evalfleet_worker.protocol import (
+    BrokenWorkerError,
     ErrorReport,
     ExitCode,
     FailureReason,
@@ -62,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
         return int(devices())
     try:
         return int(COMMANDS[parsed.command](_options(parsed)))
+    except BrokenWorkerError as error:
+        _tell(parsed, ErrorReport(error.reason, error.message))
+        log.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message is for people, not a trace
+        return int(ExitCode.BROKEN_WORKER)
     except RunError as error:
         _tell(parsed, ErrorReport(error.reason, error.message))
         log.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message is for people, not a trace
@@ -103,6 +108,7 @@ def work(options: Options) -> ExitCode:
     from evalfleet_worker.loop.coordinator import Coordinator, Owner
     from evalfleet_worker.loop.engine_process import EngineProcess
     from evalfleet_worker.loop.meter import Meter
+    from evalfleet_worker.loop.watchdog import Watchdog, WatchdogSettings
     from evalfleet_worker.loop.work import Worker
     from evalfleet_worker.serve import serve_progress
 
@@ -116,7 +122,9 @@ def work(options: Options) -> ExitCode:
     owner = Owner(os.urandom(8).hex(), options.worker)
     coordinator = Coordinator(store, planned, owner, _monotonic, _claim_settings(os.environ))
     engine = EngineProcess(run, os.environ.get("EVALFLEET_ENGINE", ENGINE), options.cache)
-    worker = Worker(coordinator, engine, Meter(options.worker), float(os.environ.get("EVALFLEET_GRACE_SECONDS", "15")))
+    grace = float(os.environ.get("EVALFLEET_GRACE_SECONDS", "15"))
+    watchdog = Watchdog(WatchdogSettings.of(os.environ))
+    worker = Worker(coordinator, engine, Meter(options.worker), grace, watchdog)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
     if options.progress:

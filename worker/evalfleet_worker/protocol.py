@@ -27,6 +27,8 @@ class ExitCode(IntEnum):
     """The run can never succeed as it is (wrong model path, refused task, ...): do not retry."""
     UNSUITABLE = 69
     """This worker cannot compute this run where it is (no usable accelerator, another number type): try elsewhere."""
+    BROKEN_WORKER = 70
+    """This machine fails whatever it is given (device errors, hangs, no memory): replace the worker on another node."""
     DISRUPTED = 75
     """The worker gave up its place in time (notice, store unreachable): not a failure."""
     TERMINATED = 143
@@ -57,6 +59,10 @@ class FailureReason(StrEnum):
     """A GPU was given or asked for, and torch cannot compute on it."""
     OTHER_NUMERICS = "OtherNumerics"
     """The worker would compute in another numerics class than the run: its answers must not be mixed in."""
+    DEVICE_FAILED = "DeviceFailed"
+    """The accelerator or a library of it (CUDA, cuBLAS, cuDNN, NCCL) failed."""
+    ENGINE_HUNG = "EngineHung"
+    """The engine did not answer within the watchdog's limit and was ended."""
     ENGINE_CRASHED = "EngineCrashed"
     SAMPLES_FAILED = "SamplesFailed"
     INCOMPLETE = "Incomplete"
@@ -83,6 +89,10 @@ class RunError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+class BrokenWorkerError(RunError):
+    """This worker cannot go on, another one may: the reason is the machine's, not the run's."""
 
 
 @dataclass(frozen=True, slots=True)

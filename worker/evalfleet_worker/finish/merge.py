@@ -22,6 +22,7 @@ class Merged:
         missing: units neither committed nor failed.
         failed: units that failed for good, with the reason in words.
         damaged: rows whose answer is no number, with what it is.
+        ended: evaluations that ended before all their units were scored, with reason and message.
     """
 
     answers: dict[int, Answer] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Merged:
     missing: list[Unit] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     damaged: dict[int, str] = field(default_factory=dict)
+    ended: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def merge_units(store: RunStore, plan: Plan) -> Merged:
@@ -37,12 +39,13 @@ def merge_units(store: RunStore, plan: Plan) -> Merged:
     Raises:
         RunError: STORE_CORRUPT when a part does not hold exactly the rows of its unit.
     """
-    merged, failures = Merged(), store.failed_units(plan)
+    ended = {name: (record.reason, record.message) for name, record in store.ended_evaluations().items()}
+    merged, failures = Merged(ended=ended), store.failed_units(plan)
     parts = pooled(lambda unit: store.read_answers(plan, unit), plan.units)
     for unit, part in zip(plan.units, parts, strict=True):
         if part is not None:
             answers, metadata = part
-            _check_rows(unit, answers)
+            _check_rows(unit, answers, may_lack=bool(ended))
             merged.damaged.update((answer.row, words) for answer in answers if (words := no_number(answer)))
             merged.answers.update((answer.row, answer) for answer in answers)
             merged.metadata.append(metadata)
@@ -67,9 +70,11 @@ def rows_of(unit: Unit) -> range:
     return range(unit.first_row, unit.first_row + unit.row_count)
 
 
-def _check_rows(unit: Unit, answers: Sequence[Answer]) -> None:
-    expected = rows_of(unit)
-    if [answer.row for answer in answers] != list(expected):
+def _check_rows(unit: Unit, answers: Sequence[Answer], may_lack: bool) -> None:
+    """A part holds the rows of its unit, each once and in order; those of an ended evaluation may be left out."""
+    expected, found = rows_of(unit), [answer.row for answer in answers]
+    fits = found == [row for row in expected if row in set(found)] if may_lack else found == list(expected)
+    if not fits:
         raise RunError(
             FailureReason.STORE_CORRUPT,
             f"unit {unit.index} holds {len(answers)} rows that are not rows {expected.start} to {expected.stop - 1}",
@@ -87,9 +92,18 @@ def failed_evaluations(
         units, damaged = sorted({unit_of[row] for row in rows & unit_of.keys()}), sorted(rows & merged.damaged.keys())
         if units:
             failed[name] = EvaluationFailure(name, str(FailureReason.SAMPLES_FAILED), _units_words(name, units, merged))
+        elif not rows <= merged.answers.keys():
+            failed[name] = _ended(name, merged)
         elif damaged:
             failed[name] = EvaluationFailure(name, str(FailureReason.NOT_FINITE), _damage_words(name, damaged, merged))
     return failed
+
+
+def _ended(name: str, merged: Merged) -> EvaluationFailure:
+    if name not in merged.ended:
+        raise RunError(FailureReason.STORE_CORRUPT, f"{name}: answers are missing from the units: run it anew")
+    reason, message = merged.ended[name]
+    return EvaluationFailure(name, reason, f"{name}: no score is published: {message.removeprefix(f'{name}: ')}")
 
 
 def _units_words(name: str, units: Sequence[int], merged: Merged) -> str:

@@ -9,14 +9,12 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from evalfleet_worker.engine.memory import is_out_of_memory
 from evalfleet_worker.loop.messages import Answers, Failed, Loaded, Refused, Score
+from evalfleet_worker.loop.ownership import DeviceTrouble, device_trouble, failure_of, words
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec, loads
 from evalfleet_worker.requests import Engine
 
 _PR_SET_PDEATHSIG = 1
-LONGEST_MESSAGE = 2_000
-"""Characters of an error's own words that are kept: some quote whole documents."""
 
 
 def main(arguments: list[str]) -> None:
@@ -41,10 +39,10 @@ def serve(parent: Connection, factory: str, cache: Path) -> None:
         told = (getattr(engine, name, "") for name in ("fingerprint", "words"))
         parent.send(Loaded(engine.device, time.monotonic() - started, *told))
     except RunError as error:
-        parent.send(Refused(error.reason, error.message))
+        parent.send(Refused(error.reason, error.message, error.reason is FailureReason.DEVICE_FAILED))
         return
     except Exception as error:  # noqa: BLE001 - whatever loading raises is told in words; another try may succeed
-        parent.send(Refused(_reason(error, FailureReason.ENGINE_CRASHED), _words(error)))
+        parent.send(_refusal(error))
         return
     while True:
         request = parent.recv()
@@ -62,19 +60,18 @@ def _score(engine: Engine, request: Score) -> Answers | Failed:
     started = time.monotonic()
     try:
         answers = engine.score(request.requests)
-    except RunError as error:
-        return Failed(error.reason, error.message)
-    except Exception as error:  # noqa: BLE001 - whatever a model raises is recorded against the unit, never fatal
-        return Failed(_reason(error, FailureReason.INTERNAL_ERROR), _words(error))
+    except Exception as error:  # noqa: BLE001 - whatever a model raises is recorded against its owner, never fatal
+        return failure_of(error, request.requests)
     return Answers(answers, time.monotonic() - started)
 
 
-def _reason(error: Exception, otherwise: FailureReason) -> FailureReason:
-    return FailureReason.OUT_OF_MEMORY if is_out_of_memory(error) else otherwise
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+def _refusal(error: Exception) -> Refused:
+    match device_trouble(error):
+        case DeviceTrouble.STICKY:
+            return Refused(FailureReason.DEVICE_FAILED, words(error), of_machine=True)
+        case DeviceTrouble.MEMORY:
+            return Refused(FailureReason.OUT_OF_MEMORY, words(error))
+    return Refused(FailureReason.ENGINE_CRASHED, words(error))
 
 
 if __name__ == "__main__":

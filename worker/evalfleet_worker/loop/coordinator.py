@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from evalfleet_worker.loop.choose import claim_order, size_classes
+from evalfleet_worker.loop.ended import EndedEvaluations
+from evalfleet_worker.loop.messages import Failed
 from evalfleet_worker.loop.settings import ClaimSettings
+from evalfleet_worker.loop.verdict import Verdict, is_of_the_model, verdict
 from evalfleet_worker.loop.view import RunView
 from evalfleet_worker.protocol import FailureReason, Numerics
 from evalfleet_worker.requests import Answer, Unit
@@ -86,6 +89,7 @@ class Coordinator:
 
     def __post_init__(self) -> None:
         self.view = RunView(self.store, self.plan, self.clock, self.settings)
+        self.ended = EndedEvaluations(self.store, self.plan)
         self._classes = size_classes(self.plan.units)
         self._agreement = Agreement(self.plan.numerics or Numerics(dtype="Float32"))
 
@@ -125,6 +129,7 @@ class Coordinator:
 
     def refresh(self) -> None:
         """Learn the state of every unit that may have changed, and start anew."""
+        self.ended.learn()
         self.view.list_all(frozenset(self.held))
         self._start_anew()
 
@@ -169,17 +174,39 @@ class Coordinator:
         if claim.epoch >= 0:
             self.store.objects.create(self.store.layout.freed(claim.unit.index, claim.epoch), b"")
 
-    def record_failure(self, claim: Claim, reason: FailureReason, message: str, incarnation: int) -> None:
-        """Record that an execution of the unit failed here; distinct engine incarnations are distinct owners."""
-        owner = f"{self.owner.nonce}-{incarnation}"
-        record = FailureRecord(claim.unit.index, owner, self.owner.worker, str(reason), message)
+    def record_failure(self, claim: Claim, failure: Failed, incarnation: int, evaluation: str = "") -> Verdict:
+        """Record that an execution of the unit failed here, and draw the consequence.
+
+        The claim is given up unless the verdict is to try here again.
+
+        Args:
+            claim: of the unit.
+            failure: what happened, and whose it is.
+            incarnation: number of the engine process.
+            evaluation: that the failed requests belong to.
+        """
+        owner, index = f"{self.owner.nonce}-{incarnation}", claim.unit.index
+        reason, message = str(failure.reason), failure.message
+        record = FailureRecord(
+            index, owner, self.owner.worker, reason, message, str(failure.kind), evaluation, failure.fatal
+        )
         self.store.record_failure(record)
-        self._own_failures.add(claim.unit.index)
-        records = self.store.failures(claim.unit.index)
-        if len({known.owner for known in records}) >= self.settings.distinct_failures:
+        self._own_failures.add(index)
+        found = verdict(record, self.store.failures(index), self.settings.distinct_failures)
+        if failure.reason is FailureReason.NOT_FINITE and is_of_the_model(evaluation, self.store.all_failures()):
+            found = Verdict.END_EVALUATION
+        if found is Verdict.GIVE_UP_UNIT:
             self.store.give_up(record)
-            self.view.mark_failed(claim.unit.index)
-        self.release(claim)
+            self.view.mark_failed(index)
+        elif found is Verdict.END_EVALUATION:
+            self.store.end_evaluation(record)
+            self._own_failures.discard(index)  # what is left of the unit is to be done at once
+        self.ended.learn()
+        if found is Verdict.TRY_HERE and evaluation in self.ended.names:  # another worker was faster
+            found = Verdict.END_EVALUATION
+        if found is not Verdict.TRY_HERE:
+            self.release(claim)
+        return found
 
     def _claim_free(self) -> Claim | None:
         """Claim a unit that nobody holds; where others are met, look again and go elsewhere before the next try."""
@@ -296,9 +323,10 @@ class Coordinator:
         committed = self.store.read_answers(self.plan, claim.unit)
         if committed is None:
             return
-        missing = abs(len(answers) - len(committed[0]))
-        triples = zip(self.store.read_unit(self.plan, claim.unit), answers, committed[0], strict=False)
-        mismatched = missing + sum(not self._agreement.holds(*triple) for triple in triples)
+        theirs = {answer.row: answer for answer in committed[0]}
+        requests = {request.row: request for request in self.store.read_unit(self.plan, claim.unit)}
+        both = [mine for mine in answers if mine.row in theirs]  # rows of an ended evaluation may be gone
+        mismatched = sum(not self._agreement.holds(requests[mine.row], mine, theirs[mine.row]) for mine in both)
         facts = {"requests": len(answers), "mismatched": mismatched, "seconds": round(seconds, 6)}
         self.store.record_comparison(claim.unit, self.owner.nonce, facts)
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from evalfleet_worker.loop.messages import Answers, Died, Failed, Loaded, Refused, Score
-from evalfleet_worker.protocol import RunSpec, dumps
+from evalfleet_worker.loop.messages import Answers, Died, Failed, FailureKind, Hung, Loaded, Refused, Score
+from evalfleet_worker.protocol import BrokenWorkerError, FailureReason, RunSpec, dumps
 
-Reply = Loaded | Refused | Answers | Failed | Died
+KILL_SECONDS = 30.0
+"""A process that lives on so long after SIGKILL waits in the kernel for a device or a file system."""
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+Reply = Loaded | Refused | Answers | Failed | Died | Hung
 
 
 @dataclass
@@ -59,20 +63,28 @@ class EngineProcess:
         return reply
 
     def stop(self) -> None:
-        """End the process at once."""
-        if self._popen is not None and self._popen.poll() is None:
-            self._popen.kill()
+        """End the process at once.
+
+        Raises:
+            BrokenWorkerError: it cannot be ended.
+        """
         self._reap()
 
     def _reap(self) -> int:
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
-        if self._popen is None:
+        popen, self._popen = self._popen, None
+        if popen is None:
             return 0
-        if self._popen.poll() is None:
-            self._popen.kill()
-        return self._popen.wait()
+        popen.kill()
+        try:
+            return popen.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise BrokenWorkerError(
+                FailureReason.ENGINE_HUNG,
+                "the engine process cannot be killed: it hangs in a call of the system, as with a device that is gone",
+            ) from error
 
     def _send(self, message: object) -> None:
         assert self._pipe is not None, "start() comes first"
@@ -82,10 +94,26 @@ class EngineProcess:
             return  # the process is dead: receive() says so
 
 
+def failure_of_death(died: Died) -> Failed:
+    """What the end of an engine process says: SIGKILL comes from a host without memory, anything else from anywhere."""
+    if died.code == -signal.SIGKILL:
+        return Failed(FailureReason.OUT_OF_MEMORY, death_words(died), FailureKind.MACHINE)
+    return Failed(FailureReason.ENGINE_CRASHED, death_words(died), FailureKind.CRASH)
+
+
 def death_words(died: Died) -> str:
     """How the engine process ended, in words."""
     if died.code < 0:
         name = signal.Signals(-died.code).name
-        hint = ": probably out of memory" if -died.code == signal.SIGKILL else ""
+        hint = f": probably out of host memory{_memory_limit()}" if -died.code == signal.SIGKILL else ""
         return f"the engine process was killed by {name}{hint}"
     return f"the engine process ended with exit code {died.code}"
+
+
+def _memory_limit() -> str:
+    """The container's memory limit in words, where there is one."""
+    try:
+        limit = CGROUP_LIMIT.read_text("ascii").strip()
+    except OSError:
+        return ""
+    return f" (its limit is {int(limit) / 2**30:.1f} GiB)" if limit.isdigit() else ""

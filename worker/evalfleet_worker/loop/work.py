@@ -4,14 +4,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from evalfleet_worker.loop.coordinator import Claim, Coordinator, Done, Wait
-from evalfleet_worker.loop.engine_process import EngineProcess, death_words
-from evalfleet_worker.loop.messages import Answers, Died, Failed, Loaded, Refused, Score
+from evalfleet_worker.loop.engine_process import EngineProcess, Reply, failure_of_death
+from evalfleet_worker.loop.health import Health
+from evalfleet_worker.loop.messages import Answers, Died, Failed, FailureKind, Hung, Loaded, Refused, Score
 from evalfleet_worker.loop.meter import Meter
-from evalfleet_worker.protocol import ExitCode, FailureReason, RunError
+from evalfleet_worker.loop.verdict import Verdict
+from evalfleet_worker.loop.watchdog import Watchdog
+from evalfleet_worker.protocol import BrokenWorkerError, ExitCode, FailureReason, RunError
 from evalfleet_worker.requests import Request
 from evalfleet_worker.store.objects import StoreUnavailableError
 
@@ -44,6 +47,8 @@ class Worker:
         engine: its engine process.
         meter: what it measures.
         grace_seconds: time it has after it was told to stop.
+        watchdog: how long the engine may be silent.
+        health: whether this machine is of use.
         stop: set when it is told to stop.
     """
 
@@ -51,6 +56,8 @@ class Worker:
     engine: EngineProcess
     meter: Meter
     grace_seconds: float = 15.0
+    watchdog: Watchdog = field(default_factory=Watchdog)
+    health: Health = field(default_factory=Health)
     stop: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
     _last_step: Wait | Done = field(default_factory=Done)
@@ -66,6 +73,7 @@ class Worker:
 
         Raises:
             StoreUnavailableError: the store is gone for long: the worker leaves its place.
+            BrokenWorkerError: this machine fails whatever it is given.
             RunError: the engine can never be loaded, or the store refuses for good.
         """
         heartbeat = threading.Thread(target=self._heartbeat, daemon=True)
@@ -77,8 +85,10 @@ class Worker:
         finally:
             self.meter.state = "Done" if not self.stop.is_set() else "Stopping"
             self._ended.set()
-            self.engine.stop()
-            self._release_all()
+            try:
+                self.engine.stop()
+            finally:
+                self._release_all()
 
     def _work(self) -> ExitCode:
         prepared = self._prepare()
@@ -117,7 +127,7 @@ class Worker:
         self.meter.state = "LoadingModel"
         for attempt in range(LOAD_ATTEMPTS):
             self.engine.start()
-            reply = self._receive(may_finish=False)
+            reply = self._receive(self.watchdog.loading(), may_finish=False)
             match reply:
                 case Loaded():
                     self._check_model(reply.fingerprint)
@@ -127,12 +137,16 @@ class Worker:
                     log.info("model loaded on %s in %.1f s; %s", reply.device, reply.seconds, reply.words)
                     return
                 case Refused():
-                    raise RunError(reply.reason, reply.message)
+                    raise (BrokenWorkerError if reply.of_machine else RunError)(reply.reason, reply.message)
                 case Died():
-                    log.warning("attempt %d: %s while it loaded the model", attempt + 1, death_words(reply))
-                    died = reply
-        reason = FailureReason.OUT_OF_MEMORY if died.code == -9 else FailureReason.ENGINE_CRASHED
-        raise RunError(reason, f"{death_words(died)} while it loaded the model, {LOAD_ATTEMPTS} times")
+                    failure = failure_of_death(reply)
+                case Hung():
+                    failure = Failed(FailureReason.ENGINE_HUNG, _hung_words(reply), FailureKind.MACHINE)
+                case _:
+                    raise _unexpected(reply)
+            log.warning("attempt %d: %s while it loaded the model", attempt + 1, failure.message)
+        words = f"{failure.message} while it loaded the model, {LOAD_ATTEMPTS} times"
+        raise (BrokenWorkerError if failure.reason is FailureReason.ENGINE_HUNG else RunError)(failure.reason, words)
 
     def _check_model(self, loaded: str) -> None:
         """Another model under the same name (a moved branch, an overwritten folder) must not answer half the plan."""
@@ -146,23 +160,48 @@ class Worker:
 
     def _execute(self, work: Prepared) -> Prepared | None:
         """Score one unit, preparing the next one meanwhile; returns that one."""
+        ended = self.coordinator.ended
+        work = replace(work, requests=self._patiently(lambda: ended.wanted(work.requests)))
+        if not work.requests:  # its evaluation has ended
+            self._patiently(lambda: self.coordinator.commit(work.claim, [], 0.0, {}), may_finish=True)
+            return None
         self._renew_engine(work.claim)
-        self.meter.state = "Scoring"
         self.engine.submit(Score(work.requests))
         following = self._prefetch()
-        reply = self._receive(may_finish=True)
-        match reply:
-            case Answers():
-                self._commit(work, reply)
-            case Failed():
-                self._failed(work.claim, reply.reason, reply.message)
-            case Died():
-                reason = FailureReason.OUT_OF_MEMORY if reply.code == -9 else FailureReason.ENGINE_CRASHED
-                self._failed(work.claim, reason, f"{death_words(reply)} while it executed unit {work.claim.unit.index}")
-                self._load()
-            case _:
-                raise RunError(FailureReason.INTERNAL_ERROR, f"unexpected reply of the engine: {reply}")
+        while not self._settle(work, self._answer(work)):
+            self.engine.submit(Score(work.requests))
         return following
+
+    def _answer(self, work: Prepared) -> Answers | Failed:
+        """The engine's answers, or why there are none."""
+        self.meter.state = "Scoring"
+        reply = self._receive(self.watchdog.scoring(work.claim.unit.predicted_seconds), may_finish=True)
+        match reply:
+            case Answers() | Failed():
+                return reply
+            case Died():
+                failure = failure_of_death(reply)
+            case Hung():
+                failure = Failed(FailureReason.ENGINE_HUNG, _hung_words(reply), FailureKind.MACHINE)
+            case _:
+                raise _unexpected(reply)
+        return replace(
+            failure, message=f"{failure.message} while it executed unit {work.claim.unit.index}", restart=True
+        )
+
+    def _settle(self, work: Prepared, answer: Answers | Failed) -> bool:
+        """Commit answers or record a failure; False when the unit is to be scored again, in the new engine process."""
+        if isinstance(answer, Answers):
+            self._commit(work, answer)
+            return True
+        verdict = self._failed(work, answer)
+        if verdict is Verdict.TRY_ELSEWHERE:
+            self.health.failed(answer.kind, answer.reason, answer.message)
+        elif verdict is not Verdict.TRY_HERE:
+            self.health.progressed()
+        if answer.restart or verdict is Verdict.TRY_HERE:
+            self._load()
+        return verdict is not Verdict.TRY_HERE
 
     def _renew_engine(self, claim: Claim) -> None:
         """A unit that failed in this engine process is tried in another: equal failures of one process prove little."""
@@ -182,14 +221,24 @@ class Worker:
         plenty = coordinator.units_left > 4 * max(1, coordinator.claimed_elsewhere + 1)
         return plenty and not self.stop.is_set()
 
-    def _receive(self, may_finish: bool) -> Loaded | Refused | Answers | Failed | Died:
-        """Wait for the engine; after a stop only as long as the grace allows for the unit in flight."""
+    def _receive(self, limit_seconds: float, may_finish: bool) -> Reply:
+        """Wait for the engine; after a stop only as long as the grace allows for the unit in flight.
+
+        An engine that is silent for longer than the limit is ended. Only time in which this process runs counts: a
+        machine that was suspended had its engine suspended too.
+        """
+        silent = 0.0
         while True:
+            begun = time.monotonic()
             reply = self.engine.receive(POLL_SECONDS)
             if reply is not None:
                 return reply
             if self.stop.is_set() and not (may_finish and self._is_in_grace()):
                 raise StoppedError
+            silent += min(time.monotonic() - begun, 2 * POLL_SECONDS)
+            if silent > limit_seconds:
+                self.engine.stop()
+                return Hung(silent)
 
     def _is_in_grace(self) -> bool:
         """Whether time is left to bring the unit in flight home; the grace begins when the stop is first noticed."""
@@ -204,15 +253,23 @@ class Worker:
             "modelLoadSeconds": f"{self.meter.model_load_seconds:.3f}",
             "modelFingerprint": self._fingerprint,
         }
+        self.watchdog.measured(reply.seconds)
         commit = self.coordinator.commit
         first = self._patiently(lambda: commit(work.claim, reply.answers, reply.seconds, metadata), may_finish=True)
+        self.health.progressed()
         self.meter.scored(work.claim.unit, reply.seconds, first)
 
-    def _failed(self, claim: Claim, reason: FailureReason, message: str) -> None:
-        log.warning("unit %d: %s", claim.unit.index, message)
+    def _failed(self, work: Prepared, failure: Failed) -> Verdict:
+        claim = work.claim
+        log.warning("unit %d: %s (of the %s)", claim.unit.index, failure.message, failure.kind)
         self.meter.failures += 1
         incarnation = self._failed_in[claim.unit.index] = self.engine.incarnation
-        self._patiently(lambda: self.coordinator.record_failure(claim, reason, message, incarnation), may_finish=True)
+
+        def record() -> Verdict:
+            concerned = self.coordinator.ended.concerned(work.requests)
+            return self.coordinator.record_failure(claim, failure, incarnation, concerned)
+
+        return self._patiently(record, may_finish=True)
 
     def _patiently(self, action: Callable[[], T], may_finish: bool = False) -> T:
         """Repeat a store action with growing pauses while the store does not answer.
@@ -248,3 +305,11 @@ class Worker:
             except (StoreUnavailableError, RunError) as error:
                 log.warning("claim of unit %d stays until its lease ends: %s", claim.unit.index, error)
                 return  # the next would only cost time that a stopped process does not have
+
+
+def _hung_words(hung: Hung) -> str:
+    return f"the engine process did not answer for {hung.seconds:.0f} s and was ended"
+
+
+def _unexpected(reply: object) -> RunError:
+    return RunError(FailureReason.INTERNAL_ERROR, f"unexpected reply of the engine: {reply}")

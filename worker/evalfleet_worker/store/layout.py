@@ -67,3 +67,7 @@ class Layout:
     def failure(self, unit: int, owner: str) -> str:
         """One owner's failure record against a unit."""
         return f"{self.root}/failures/{unit}/{owner}.json"
+
+    def ended(self, evaluation: str) -> str:
+        """Its presence ends an evaluation: nobody scores it any more."""
+        return f"{self.root}/ended/{evaluation}.json"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from evalfleet_worker.protocol import FailureReason, RunError
@@ -25,13 +25,27 @@ __all__ = ["FailureRecord", "Plan", "PlanDraft", "RunStore"]
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """One owner's failure on one unit."""
+    """One owner's failure on one unit.
+
+    Attributes:
+        unit: its index.
+        owner: nonce of the worker's process and number of its engine process.
+        worker: name of the worker, for people.
+        reason: for machines.
+        message: for people.
+        kind: whose failure it is: `work`, `machine` or `crash`.
+        evaluation: to which the unit belongs.
+        fatal: no other try would succeed.
+    """
 
     unit: int
     owner: str
     worker: str
     reason: str
     message: str
+    kind: str = "crash"
+    evaluation: str = ""
+    fatal: bool = False
 
 
 class RunStore:
@@ -189,8 +203,24 @@ class RunStore:
 
     def failures(self, unit: int) -> list[FailureRecord]:
         """Failure records of a unit."""
-        entries = self.objects.list(f"{self.layout.root}/failures/{unit}/")
-        return [_record(content) for entry in entries if (content := self.objects.get(entry.path))]
+        return self._records(f"failures/{unit}")
+
+    def all_failures(self) -> list[FailureRecord]:
+        """Failure records of all units."""
+        return self._records("failures")
+
+    def end_evaluation(self, record: FailureRecord) -> None:
+        """Nobody scores the record's evaluation any more; the first record says why."""
+        self.objects.create(self.layout.ended(record.evaluation), json.dumps(asdict(record)).encode())
+
+    def ended_evaluations(self) -> dict[str, FailureRecord]:
+        """Why evaluations ended before all their units were scored."""
+        return {record.evaluation: record for record in self._records("ended")}
+
+    def _records(self, folder: str) -> list[FailureRecord]:
+        """All records below a folder of the run, in the order of their names."""
+        entries = sorted(entry.path for entry in self.objects.list(f"{self.layout.root}/{folder}/"))
+        return [_record(content) for path in entries if (content := self.objects.get(path))]
 
     def give_up(self, record: FailureRecord) -> None:
         """Mark a unit as failed for good; a good result always wins until the summary exists."""
@@ -249,7 +279,7 @@ class RunStore:
     def _sweep(self, attempt: str) -> None:
         """Remove what the results replace: claims, units, losing attempts, leftovers of killed writes."""
         keep = f"{self.layout.root}/results/{attempt}/"
-        for folder in ("segments", "twice", "failures", "probe", "results"):
+        for folder in ("segments", "twice", "failures", "ended", "probe", "results"):
             paths = (entry.path for entry in self.objects.list(f"{self.layout.root}/{folder}/"))
             self.objects.delete_all(
                 [path for path in paths if not path.startswith(keep) and path != self.layout.summary]
@@ -273,4 +303,5 @@ def _digest(content: bytes) -> str:
 
 def _record(content: bytes) -> FailureRecord:
     data = json.loads(content)
-    return FailureRecord(data["unit"], data["owner"], data["worker"], data["reason"], data["message"])
+    known = {field.name for field in fields(FailureRecord)}
+    return FailureRecord(**{name: value for name, value in data.items() if name in known})
