@@ -22,6 +22,12 @@ def test_conditions_that_are_not_stated_stay_and_abnormal_ones_go() -> None:
     assert find(after, "Admitted") is not None
 
 
+def test_what_nobody_stated_speaks_of_the_generation_it_spoke_of() -> None:
+    before = merge([], [true("Accepted", "Accepted", ""), true("OnTime", "OnTime", "")], 1, EARLY)
+    after = merge(before, [unknown("Admitted", "Deciding", "")], 2, LATE)
+    assert {c["type"]: c["observedGeneration"] for c in after} == {"Accepted": 1, "Admitted": 2}
+
+
 def test_conditions_of_somebody_else_stay_as_far_as_there_is_room_and_never_displace_ours() -> None:
     foreign = [{**merge([], [true("x", "X", "")], 1, EARLY)[0], "type": f"Foreign{n:02}"} for n in range(16)]
     after = merge(foreign, [true("Accepted", "Accepted", ""), true("ScalingActive", "Active", "")], 1, LATE)

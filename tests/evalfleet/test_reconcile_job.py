@@ -12,7 +12,7 @@ from operator_states import NOW, PLAN_REPORT, child, condition, job_state, plann
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import ANOTHER, Phase
-from evalfleet.reconcile.conditions import Condition
+from evalfleet.reconcile.conditions import Condition, false, find, merge
 from evalfleet.reconcile.decision import Create, Decision, Delete
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.decide import decide
@@ -41,6 +41,10 @@ def says(step: Decision, kind: str) -> tuple[str, str]:
 
 def created(step: Decision) -> list[str]:
     return [f"{a.body['kind']}/{a.body['metadata']['name']}" for a in step.actions if isinstance(a, Create)]
+
+
+def has_ended(step: Decision) -> bool:
+    return any(c.type in ("Failed", "Succeeded") and c.status != "Unknown" for c in step.conditions)
 
 
 def deleted(step: Decision) -> list[str]:
@@ -103,7 +107,7 @@ def test_waiting_for_a_node_is_waiting_and_never_failure() -> None:
     step = decide(job_state({"plan": child(Phase.WAITING, reason="WaitingForNode", message="no node fits yet")}))
     assert says(step, "Planned") == ("Unknown", "WaitingForNode")
     assert says(step, "Reconciling") == ("True", "WaitingForNode")
-    assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+    assert not has_ended(step)
 
 
 def test_a_plan_report_is_adopted() -> None:
@@ -165,12 +169,40 @@ def test_progress_never_goes_back_nor_beyond_the_plan() -> None:
     assert created(step) == ["Job/job-finish-1"]
 
 
-def test_a_deadline_at_risk_is_said_before_it_has_passed() -> None:
-    deadline = {"deadlineTime": (NOW + timedelta(seconds=60)).isoformat()}
-    for late, said in ((0, ("True", "OnTime")), (1, ("False", "DeadlineAtRisk"))):
-        end = NOW + timedelta(seconds=60 + late)
-        step = decide(job_state(planned(workers=(worker(),), eta=Eta(NOW, end, end, 0.5)), sla=deadline))
-        assert says(step, "OnTime") == said
+@pytest.mark.parametrize(
+    ("in_time", "percent", "said"),
+    [
+        (0.9, None, ("True", "OnTime")),
+        (0.89, None, ("Unknown", "DeadlineUncertain")),
+        (0.5, None, ("Unknown", "DeadlineUncertain")),
+        (0.49, None, ("False", "DeadlineAtRisk")),
+        (0.9, 95, ("Unknown", "DeadlineUncertain")),
+        (0.95, 95, ("True", "OnTime")),
+        (None, None, ("Unknown", "NotForeseen")),
+    ],
+)
+def test_on_time_is_what_the_probability_and_the_policys_confidence_say(
+    in_time: float | None, percent: int | None, said: tuple[str, str]
+) -> None:
+    sla = {"deadlineTime": (NOW + timedelta(seconds=60)).isoformat()}
+    place = planned(workers=(worker(),), eta=Eta(NOW, NOW, NOW, in_time))
+    if percent is not None:
+        place["policy"] = policy(sla={"confidencePercent": percent})
+    step = decide(job_state(place, sla=sla))
+    assert says(step, "OnTime") == said
+    assert step.requeue_seconds is not None
+    assert step.requeue_seconds <= 60
+
+
+def test_on_time_is_withdrawn_with_the_deadline_and_missed_whatever_a_job_waits_for() -> None:
+    late = {"deadlineTime": (NOW - timedelta(seconds=1)).isoformat()}
+    for place in (planned(), planned(admission=None), {"policy_problem": "pools: no"}, {}):
+        step = decide(job_state(place, sla=late))
+        assert says(step, "OnTime") == ("False", "DeadlineMissed")
+        known = merge([], step.conditions, 1, "2026-01-01T00:00:00Z")
+        edited = merge(known, decide(job_state(place)).conditions, 2, "2026-01-01T00:00:00Z")
+        assert find(known, "OnTime") is not None
+        assert find(edited, "OnTime") is None
 
 
 def test_a_deadline_that_has_passed_is_missed_even_where_the_end_cannot_be_foreseen() -> None:
@@ -279,7 +311,7 @@ def test_failed_samples_are_a_failure_and_never_a_score_of_zero() -> None:
 def test_an_incomplete_report_sends_workers_back_to_work() -> None:
     step = decide(finishing({**FINISH_REPORT, "outcome": "Incomplete", "unitsLeft": 2}))
     assert deleted(step) == ["job-finish-1", "job-w0-1"]
-    assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+    assert not has_ended(step)
 
 
 def test_what_the_store_still_misses_is_believed_rather_than_a_status_that_says_all_is_done() -> None:
@@ -321,7 +353,7 @@ def test_a_lost_finish_report_is_asked_for_again() -> None:
 def test_a_suspended_job_says_so_and_is_not_terminal() -> None:
     step = decide(job_state(planned(), suspend=True))
     assert says(step, "Suspended") == ("True", "Suspended")
-    assert not any(c.type in ("Failed", "Succeeded") for c in step.conditions)
+    assert not has_ended(step)
 
 
 ESTIMATED = {
@@ -372,7 +404,7 @@ def test_after_its_ttl_a_finished_job_is_deleted(age: int, gone: bool) -> None:
     status = {"conditions": [condition("Succeeded")], "completionTime": done}
     step = decide(job_state({"status": status}, ttlSecondsAfterFinished=60))
     assert ("job" in deleted(step)) == gone
-    assert not step.conditions
+    assert says(step, "Succeeded") == ("True", "R")
 
 
 def test_a_terminal_job_keeps_its_words_and_loses_its_children() -> None:
@@ -380,11 +412,12 @@ def test_a_terminal_job_keeps_its_words_and_loses_its_children() -> None:
     step = decide(
         job_state({"status": status, "workers": (worker(),), "plan": child(Phase.SUCCEEDED, name="job-plan")})
     )
-    assert (step.conditions, sorted(deleted(step))) == ((), ["job-plan", "job-w0-1"])
+    assert step.conditions == (false("Succeeded", "R", "m"),)
+    assert sorted(deleted(step)) == ["job-plan", "job-w0-1"]
 
 
 def test_a_job_that_is_being_deleted_is_left_alone() -> None:
-    assert decide(replace(job_state(), deleting=True)) == Decision()
+    assert decide(replace(job_state(), deleting=True)).actions == ()
 
 
 def test_failed_children_of_an_ended_job_stay_for_their_logs() -> None:
@@ -402,3 +435,29 @@ def test_the_plan_job_makes_room_where_a_quota_on_jobs_leaves_none_for_a_worker(
     done = child(Phase.SUCCEEDED, name="job-plan")
     assert deleted(decide(job_state(planned(admission=full, plan=done)))) == ["job-plan"]
     assert deleted(decide(job_state(planned(plan=done)))) == []
+
+
+def test_a_job_that_is_being_deleted_shows_no_worker_and_no_end_of_before() -> None:
+    workers = {"desired": 1, "ready": 1}
+    before = {**ESTIMATED, "workers": workers, "conditions": [*ESTIMATED["conditions"], condition("WorkersReady")]}
+    place = job_state(planned(status=before, deleting=True, plan=child(Phase.RUNNING, name="job-plan")))
+    step = decide(place)
+    after = merge_patched(before, step.status)
+    assert (after["workers"]["desired"], after["workers"]["ready"], after["observedGeneration"]) == (0, 0, 1)
+    assert after["progress"] == {"unitsDone": 3}
+    assert says(step, "WorkersReady") == ("Unknown", "NotReached")
+    assert says(step, "Ready") == ("False", "Deleting")
+    assert deleted(step) == ["job-plan"]
+
+
+def test_a_promise_stands_while_workers_run_though_nobody_can_decide() -> None:
+    status = {**planned()["status"], "conditions": [condition("Planned"), condition("Admitted")]}
+    trouble = {"policy_problem": "pools: no"}
+    for workers, suspend, said in (
+        ((worker(),), False, "True"),
+        ((), False, "Unknown"),
+        ((worker(),), True, "Unknown"),
+    ):
+        step = decide(job_state(planned(status=status, workers=workers, **trouble), suspend=suspend))
+        assert stated(step, "Admitted").status == said
+        assert stated(step, "Planned").status == "True"

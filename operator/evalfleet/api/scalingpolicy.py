@@ -79,6 +79,8 @@ class PolicySla(WireModel):
     """defaultQueueWaitSeconds to the first ready worker. Unset: no promise."""
     on_infeasible: Literal["Reject", "RunAnyway"] = "Reject"
     """onInfeasible: what to do when a deadline cannot be met. Default Reject."""
+    confidence_percent: Annotated[int, Field(ge=50, le=99)] = 90
+    """confidencePercent: from this probability on a job's OnTime is True; below 50 it is False. Default 90."""
 
 
 class ScaleUp(WireModel):

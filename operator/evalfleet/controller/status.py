@@ -15,6 +15,7 @@ from evalfleet.kube.client import CONFLICT, Kube, KubeError
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.kube.resources import Key, key_of, object_path
 from evalfleet.reconcile import conditions as cond
+from evalfleet.reconcile.announce import Announcement, announcements, changes
 from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.decision import Decision, Observed
 from evalfleet.reconcile.job.state import JobState
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 UNREADABLE = frozenset({400, 413, 422})
 """Answers that mean: this status as it is can never be written."""
-SUMMARIES = ("Ready", "Reconciling", "Stalled")
-"""Conditions that repeat the others."""
 Object = Mapping[str, Any]
 
 
@@ -37,13 +36,15 @@ class Written:
     Attributes:
         body: the object after the write, None when nothing was written.
         is_news: whether others than readers of its progress have to look at it.
-        changed: conditions with another status or reason than before, to be announced.
+        changed: conditions with another status or reason than before, to be logged and counted.
+        events: what is announced of them.
         held_back: whether progress waits for the next write.
     """
 
     body: dict[str, Any] | None = None
     is_news: bool = False
     changed: tuple[Condition, ...] = ()
+    events: tuple[Announcement, ...] = ()
     held_back: bool = False
 
 
@@ -82,7 +83,7 @@ class StatusWriter:
     async def write_policy(self, key: Key, state: PolicyState, decision: Decision) -> None:
         """Write the status of a ScalingPolicy, if there is one."""
         if state.uid:
-            await self._write(key, state, state.uid, decision)
+            await self.announce(await self._write(key, state, state.uid, decision))
 
     async def _write(self, key: Key, read: Observed, uid: str, decision: Decision) -> Written:
         """Merge-patch the status with what is stated, if that is worth a write."""
@@ -94,8 +95,9 @@ class StatusWriter:
         if not self._worth_writing(key, before, after):
             return Written(held_back=before != after)
         patched = await self._patch(key, read, uid, patch)
-        changed = _changed(known, decision.conditions)
-        return Written(patched, _without_progress(before) != _without_progress(after), changed)
+        changed = changes(known, decision.conditions)
+        is_news = _without_progress(before) != _without_progress(after)
+        return Written(patched, is_news, changed, announcements(known, changed))
 
     async def _patch(self, key: Key, read: Observed, uid: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Merge-patch a status at the version that it was decided on.
@@ -143,19 +145,13 @@ class StatusWriter:
         """Announce the changed conditions of a written status in log, metrics and events."""
         if written.body is None:
             return
-        key = key_of("EvaluationJob", written.body)
+        key = key_of(str(written.body["kind"]), written.body)
         for condition in written.changed:
             what = (condition.type, condition.status, condition.reason)
             log.info("%s is %s, %s: %s", *what, condition.message, extra={"object": key})
             self._telemetry.condition_changes.labels(*what).inc()
-            bad = condition.type == "Failed" or (condition.type == "OnTime" and condition.status == "False")
-            kind = "Warning" if bad else "Normal"
-            await self._events.post(written.body, kind, condition.reason, condition.message)
-
-
-def _changed(before: list[Any], stated: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    old = {str(c.get("type")): (c.get("status"), c.get("reason")) for c in before}
-    return tuple(c for c in stated if c.type not in SUMMARIES and old.get(c.type) != (c.status, c.reason))
+        for event in written.events:
+            await self._events.post(written.body, event.kind, event.reason, event.message)
 
 
 def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,10 @@ ORDER = (
 )
 ABNORMAL_TRUE = frozenset({"Failed", "Suspended", "Stalled"})
 """Present only while True."""
+WITHDRAWN = ABNORMAL_TRUE | {"OnTime"}
+"""Present only while stated: without a deadline nothing is on time or late."""
+NOT_REACHED = "NotReached"
+"""Reason of a condition whose step had no turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,13 @@ def unknown(kind: str, reason: str, message: str) -> Condition:
 def merge(
     before: Iterable[Mapping[str, Any]], stated: Iterable[Condition], generation: int, now: str
 ) -> list[dict[str, Any]]:
-    """The conditions of the new status: stated ones replace those of the same type; abnormal ones end unless stated.
+    """The conditions of the new status: stated ones replace those of the same type; some end unless stated.
 
-    The others still hold, and say so for this generation: `kubectl wait` passes over a condition of an older one.
+    What nobody stated stays as it was and speaks of the generation that it spoke of: `kubectl wait` passes over it.
     """
     old = {str(condition.get("type")): dict(condition) for condition in before}
     new = {condition.type: condition for condition in stated}
-    kept = {kind: condition for kind, condition in old.items() if kind not in ABNORMAL_TRUE}
-    merged = {kind: {**condition, "observedGeneration": generation} for kind, condition in kept.items()}
+    merged = {kind: condition for kind, condition in old.items() if kind not in WITHDRAWN}
     for kind, condition in new.items():
         if kind in ABNORMAL_TRUE and condition.status != "True":
             merged.pop(kind, None)
@@ -80,6 +83,12 @@ def merge(
 def status_of(conditions: Iterable[Mapping[str, Any]], kind: str) -> str:
     """The status of a type: True, False or Unknown (absent)."""
     return next((str(c.get("status")) for c in conditions if c.get("type") == kind), "Unknown")
+
+
+def restated(conditions: Iterable[Mapping[str, Any]], *kinds: str) -> tuple[Condition, ...]:
+    """What a status says of these types, to be said again."""
+    found = (find(conditions, kind) for kind in kinds)
+    return tuple(Condition(c["type"], c["status"], c["reason"], c["message"]) for c in found if c is not None)
 
 
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:

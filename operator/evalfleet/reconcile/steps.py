@@ -1,11 +1,11 @@
 """A decision in steps: what one step states and asks for, and how the statements of all become one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeVar
 
-from evalfleet.reconcile.conditions import Condition
+from evalfleet.reconcile.conditions import NOT_REACHED, Condition, unknown
 from evalfleet.reconcile.decision import Action, Decision
 
 
@@ -37,17 +37,32 @@ def _together(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, 
 State = TypeVar("State")
 
 
-def run_steps(state: State, steps: Iterable[Callable[[State], Step]]) -> Decision:
-    """Run steps in their order until one halts; later statements of the same condition or status member win."""
+Owned = Mapping[Callable[[State], Step], tuple[str, ...]]
+"""The types of condition that each step owns."""
+
+
+def run_steps(state: State, steps: Sequence[Callable[[State], Step]], owned: Owned[State]) -> Decision:
+    """Run steps in their order until one halts; later statements of the same condition or status member win.
+
+    What the halting step and those after it own and nobody has stated is Unknown, with the reason of the halt.
+    """
     done: list[Step] = []
     for step in steps:
         done.append(step(state))
         if done[-1].halt:
             break
     delays = [step.requeue_seconds for step in done if step.requeue_seconds is not None]
+    stated = {c.type: c for step in done for c in step.conditions}
+    missed = [kind for step in steps[len(done) - 1 :] for kind in owned.get(step, ()) if kind not in stated]
     return Decision(
-        conditions=tuple({c.type: c for step in done for c in step.conditions}.values()),
+        conditions=(*stated.values(), *_not_reached(missed, stated.get("Ready"))),
         status=reduce(_together, (step.status for step in done), {}),
         actions=tuple(action for step in done for action in step.actions),
         requeue_seconds=min(delays) if delays else None,
     )
+
+
+def _not_reached(kinds: Iterable[str], ready: Condition | None) -> Iterable[Condition]:
+    """The conditions of steps that had no turn; `Ready` says what stands before them."""
+    why = "nothing is known yet" if ready is None else f"{ready.reason}: {ready.message}"
+    return (unknown(kind, NOT_REACHED, why) for kind in kinds)

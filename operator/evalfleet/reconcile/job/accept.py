@@ -42,7 +42,7 @@ def accept(state: JobState) -> Step:
     message = "the object and its references are in order"
     return Step(
         conditions=(true("Accepted", "Accepted", message), *waiting("Accepted", "accepted; planning comes next")),
-        status={"startTime": start, "observedGeneration": state.generation, **_deadline(state)},
+        status={"startTime": start, **_deadline(state)},
     )
 
 
@@ -68,11 +68,10 @@ def store_uri(state: JobState) -> str | None:
 def _refused(state: JobState, refusal: Refusal) -> Step:
     accepted = false("Accepted", refusal.reason, refusal.message)
     if refusal.final:
-        ended = failed(refusal.reason, refusal.message, state, {"observedGeneration": state.generation})
+        ended = failed(refusal.reason, refusal.message, state)
         return Step((accepted, *ended.conditions), ended.status, halt=True)
     return Step(
         conditions=(accepted, *waiting(refusal.reason, refusal.message)),
-        status={"observedGeneration": state.generation},
         halt=True,
         requeue_seconds=limits.REFERENCE_SECONDS,
     )

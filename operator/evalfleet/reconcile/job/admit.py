@@ -1,15 +1,12 @@
 """Step 3: may it run now? The Fleet decides for all jobs of the policy together; this step repeats its reason."""
 
 from evalfleet import limits
+from evalfleet.reconcile.announce import BEST_EFFORT
 from evalfleet.reconcile.conditions import false, true, unknown
-from evalfleet.reconcile.job.counts import worker_counts
 from evalfleet.reconcile.job.run import all_scored
 from evalfleet.reconcile.job.state import Admission, JobState
-from evalfleet.reconcile.job.terminal import held, waiting, without_estimates
+from evalfleet.reconcile.job.terminal import held, waiting
 from evalfleet.reconcile.steps import Step
-
-BEST_EFFORT = "BestEffort"
-"""Reason of Admitted for a job whose deadline nothing guarantees; read back by the next decision."""
 
 
 def suspend(state: JobState) -> Step:
@@ -24,7 +21,6 @@ def suspend(state: JobState) -> Step:
             false("Reconciling", "Suspended", message),
             false("WorkersReady", "Suspended", message),
         ),
-        status=_workers(state),
         halt=True,
     )
 
@@ -47,7 +43,7 @@ def admit(state: JobState) -> Step:
 def _refused(state: JobState, admission: Admission) -> Step:
     why = (admission.reason, admission.message)
     conditions = (false("Admitted", *why), *held(*why))
-    return Step(conditions, status=_workers(state), halt=True, requeue_seconds=limits.REFUSAL_REFRESH_SECONDS)
+    return Step(conditions, halt=True, requeue_seconds=limits.REFUSAL_REFRESH_SECONDS)
 
 
 def _queue_time(state: JobState) -> dict[str, object]:
@@ -56,8 +52,3 @@ def _queue_time(state: JobState) -> dict[str, object]:
     if "queueSeconds" in time:
         return {}
     return {"time": {**time, "queueSeconds": max(0, round((state.now - state.created).total_seconds()))}}
-
-
-def _workers(state: JobState) -> dict[str, object]:
-    """Workers on their way out, and no word any more of when they would have been done."""
-    return {"workers": worker_counts(state), **without_estimates(state, {})}

@@ -1,23 +1,20 @@
-"""Step 0 and last: what is terminal is cleaned up; a deadline that kills; a TTL that deletes."""
+"""What is terminal or being deleted is cleaned up; a deadline that kills; a TTL that deletes."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.conditions import ABNORMAL_TRUE, Condition, find, true
+from evalfleet.reconcile.conditions import ORDER, restated
 from evalfleet.reconcile.decision import Action, Delete
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.deadline import suspended_seconds
 from evalfleet.reconcile.job.state import JobState, removal
-from evalfleet.reconcile.job.terminal import failed, stamp
+from evalfleet.reconcile.job.terminal import failed, stamp, waiting
 from evalfleet.reconcile.steps import Step
 
 
 def ended(state: JobState) -> Step:
     """A terminal job keeps its conditions; its children go, and after the TTL the object itself."""
-    if not state.terminal:
-        return Step()
     kept_until = _logs_kept_until(state)
     left = [*(worker.child for worker in state.workers), state.plan, state.finish]
     children: list[Action] = [
@@ -26,12 +23,22 @@ def ended(state: JobState) -> Step:
         if child.phase is not Phase.MISSING and not (child.phase is Phase.FAILED and state.now < kept_until)
     ]
     due = _deletion_due(state)
-    if due is not None and due <= state.now:
+    if due is not None and due <= state.now and not state.deleting:
         children.append(Delete("EvaluationJob", state.identity.namespace, state.identity.name, state.identity.uid))
     looks = [moment for moment in (due, kept_until if len(children) < len(left) else None) if moment is not None]
     wait = min(((moment - state.now).total_seconds() for moment in looks if moment > state.now), default=None)
-    conditions, status = _same_for_this_generation(state)
-    return Step(conditions, {**status, **cost_status(state)}, tuple(children), halt=True, requeue_seconds=wait)
+    words = restated(state.status["conditions"], *ORDER)
+    status = {"observedGeneration": state.generation, **cost_status(state)}
+    return Step(words, status, tuple(children), halt=True, requeue_seconds=wait)
+
+
+def deleting(state: JobState) -> Step:
+    """A job that is being deleted, and held by somebody's finalizer: nothing of it goes on."""
+    if not state.deleting:
+        return Step()
+    cpu = (child for child in (state.plan, state.finish) if child.phase is not Phase.MISSING)
+    children = tuple(removal(state.identity, child) for child in cpu)
+    return Step(waiting("Deleting", "it is being deleted: nothing of it goes on"), actions=children, halt=True)
 
 
 def active_deadline(state: JobState) -> Step:
@@ -40,7 +47,8 @@ def active_deadline(state: JobState) -> Step:
         return Step()
     if state.is_true("Suspended"):
         time = {**(state.status.get("time") or {}), "suspendedSeconds": round(suspended_seconds(state))}
-        return Step(status={"startTime": stamp(state.now), "time": time}, halt=True, requeue_seconds=0.0)
+        status = {"startTime": stamp(state.now), "time": time}
+        return Step(waiting("Resumed", "it goes on after its suspension"), status, halt=True, requeue_seconds=0.0)
     seconds = state.job.spec.active_deadline_seconds
     start = parse_time(state.status.get("startTime"))
     if seconds is None or start is None:
@@ -49,16 +57,6 @@ def active_deadline(state: JobState) -> Step:
     if state.now < due:
         return Step(requeue_seconds=(due - state.now).total_seconds())
     return failed("DeadlineExceeded", f"activeDeadlineSeconds: {seconds} s have passed since the start", state)
-
-
-def _same_for_this_generation(state: JobState) -> tuple[tuple[Condition, ...], dict[str, Any]]:
-    """An edit of a terminal job changes nothing, but whoever waits (kstatus, kubectl) must see that it was read."""
-    if state.status.get("observedGeneration") == state.generation:
-        return (), {}
-    known = state.status.get("conditions") or []
-    abnormal = (find(known, kind) for kind in ABNORMAL_TRUE)
-    held = tuple(true(str(c["type"]), str(c["reason"]), str(c["message"])) for c in abnormal if c is not None)
-    return held, {"observedGeneration": state.generation}
 
 
 def parse_time(text: object) -> datetime | None:

@@ -13,13 +13,14 @@ def cost_status(state: JobState) -> dict[str, Any]:
     money = state.money
     if money is None:
         return {}
-    cost = {
+    cost: dict[str, Any] = {
+        "projected": None,  # said, not left out: what a patch leaves out stays as it was
         "spent": f"{money.spent:.{PLACES}f}",
         "onDemandEquivalent": f"{money.on_demand_equivalent:.{PLACES}f}",
         "currency": money.currency,
     }
     scored = 0 < state.planned_units <= fold_progress(state).units_done
-    if state.terminal or scored:  # said, not left out: what a patch leaves out stays as it was
+    if state.terminal or scored:
         cost["projected"] = cost["spent"]
     elif state.eta is not None:
         hours = max(0.0, (state.eta.expected - state.now).total_seconds()) / 3600

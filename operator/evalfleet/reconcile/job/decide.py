@@ -4,16 +4,26 @@ from evalfleet.reconcile.decision import Decision
 from evalfleet.reconcile.job.accept import accept
 from evalfleet.reconcile.job.admit import admit, suspend
 from evalfleet.reconcile.job.attempts import supersede
-from evalfleet.reconcile.job.cleanup import active_deadline, ended
+from evalfleet.reconcile.job.cleanup import active_deadline, deleting, ended
 from evalfleet.reconcile.job.finish import finish
+from evalfleet.reconcile.job.known import known
+from evalfleet.reconcile.job.on_time import on_time
 from evalfleet.reconcile.job.plan import plan
 from evalfleet.reconcile.job.run import run
 from evalfleet.reconcile.job.state import JobState
-from evalfleet.reconcile.steps import run_steps
+from evalfleet.reconcile.steps import Owned, run_steps
 
-STEPS = (ended, supersede, accept, active_deadline, suspend, plan, admit, run, finish)
+STEPS = (known, deleting, on_time, supersede, accept, active_deadline, suspend, plan, admit, run, finish)
+OWNED: Owned[JobState] = {
+    accept: ("Accepted",),
+    plan: ("Planned",),
+    admit: ("Admitted",),
+    run: ("WorkersReady", "ProgressKnown"),
+    finish: ("Succeeded",),
+}
+"""Beside these: OnTime of its own step, and Ready and Reconciling, which every step that halts states for all."""
 
 
 def decide(state: JobState) -> Decision:
-    """What follows for one EvaluationJob from everything observed; nothing for one that is being deleted."""
-    return Decision() if state.deleting else run_steps(state, STEPS)
+    """What follows for one EvaluationJob from everything observed."""
+    return run_steps(state, (ended,), {}) if state.terminal else run_steps(state, STEPS, OWNED)

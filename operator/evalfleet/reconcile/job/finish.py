@@ -8,7 +8,6 @@ from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false
 from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.attempts import Attempt, again, fault, finish_attempt, stalls
-from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.plan import failure_reason, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message
 from evalfleet.reconcile.job.state import JobState, removal
@@ -77,7 +76,7 @@ def _finished(state: JobState, attempt: Attempt) -> Step:
     reported = report_status(report)
     time = {**(state.status.get("time") or {}), **reported["time"]}
     progress = {"percent": 100, "unitsTotal": total, "unitsDone": total}
-    status = {**reported, "time": time, "progress": progress, **cost_status(state)}
+    status = {**reported, "time": time, "progress": progress}
     if report.outcome != "Complete":
         message = redacted("; ".join(report.messages)) or f"{report.samples.failed} samples failed"
         return failed("SamplesFailed", message, state, status)

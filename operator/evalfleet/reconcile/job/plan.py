@@ -3,9 +3,10 @@
 from evalfleet import limits
 from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
-from evalfleet.reconcile.conditions import false, true, unknown
+from evalfleet.reconcile.conditions import false, unknown
 from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.job.attempts import Attempt, again, fault, plan_attempt, stalls
+from evalfleet.reconcile.job.known import planned_condition
 from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message
 from evalfleet.reconcile.job.state import JobState, plan_status, removal
 from evalfleet.reconcile.job.terminal import failed, held, waiting
@@ -16,7 +17,7 @@ from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
 
 def plan(state: JobState) -> Step:
     """State Planned: create the plan Job, wait for it, or read its report."""
-    if state.is_true("Planned") and "plan" in state.status:
+    if state.is_planned:
         return _release(state)
     attempt = plan_attempt(state)
     why = fault(attempt, state.now)
@@ -72,14 +73,10 @@ def _planned(state: JobState, attempt: Attempt) -> Step:
             ended = failed(*why, state)
             return Step((false("Planned", *why), *ended.conditions), ended.status, halt=True)
         return _again(state, attempt, "PlanReportLost", "the plan's report was lost with its pod")
-    message = (
-        f"{report.samples} samples, {report.requests} requests, {report.tokens} tokens in {report.units} units;"
-        f" about {report.predicted_seconds:.0f} s of one worker"
-    )
-    reason = "AllCached" if report.units == 0 else "Planned"
+    size = plan_status(report)
     return Step(
-        conditions=(true("Planned", reason, message), *waiting("Planned", "planned; waiting for workers")),
-        status={"plan": plan_status(report)},
+        conditions=(planned_condition(size), *waiting("Planned", "planned; waiting for workers")),
+        status={"plan": size},
         halt=True,
         requeue_seconds=0.0,
     )

@@ -6,10 +6,8 @@ from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.children import HOPELESS, Phase
-from evalfleet.reconcile.conditions import Condition, false, true
-from evalfleet.reconcile.job.cost import cost_status
+from evalfleet.reconcile.conditions import Condition, false, true, unknown
 from evalfleet.reconcile.job.counts import count_failures, worker_counts
-from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.plan import failure_reason
 from evalfleet.reconcile.job.pods import waiting_message
 from evalfleet.reconcile.job.state import JobState, RunProgress, WorkerView, fold_progress
@@ -21,15 +19,17 @@ FATAL_REASONS = HOPELESS | {"PodFailurePolicy"}
 
 
 def run(state: JobState) -> Step:
-    """State WorkersReady, ProgressKnown and OnTime until every unit is committed."""
-    if state.is_true("Scored") or all_scored(state):
-        return Step(status=_status(state, fold_progress(state)))
+    """State WorkersReady and ProgressKnown until every unit is committed."""
+    if all_scored(state):
+        done = "everything is scored"
+        stated = (false("WorkersReady", "Complete", f"{done}: no worker is needed any more"),)
+        return Step((*stated, unknown("ProgressKnown", "Complete", done)), _status(state, fold_progress(state)))
     dead = _given_up(state)
     if dead is not None:
         return dead
     progress = fold_progress(state)
     status = _status(state, progress)
-    conditions = (*_workers_ready(state), *_progress_known(state), *_on_time(state))
+    conditions = (*_workers_ready(state), *_progress_known(state))
     return Step(
         (*conditions, *_summary(state, status)), status=status, halt=True, requeue_seconds=limits.RUNNING_SECONDS
     )
@@ -100,25 +100,12 @@ def _wait_reason(state: JobState, worker: WorkerView) -> tuple[str, str]:
 def _progress_known(state: JobState) -> tuple[Condition, ...]:
     running = [worker for worker in state.workers if worker.child.phase is Phase.RUNNING]
     if not running:
-        return ()
+        return (unknown("ProgressKnown", "NoWorkers", "no worker runs"),)
     if any(worker.progress is not None for worker in running):
         return (true("ProgressKnown", "Reported", "workers report their progress"),)
     return (
         false("ProgressKnown", "NoAnswer", "no running worker has answered yet: the rate is the plan's prediction"),
     )
-
-
-def _on_time(state: JobState) -> tuple[Condition, ...]:
-    """By the probability that the capacity core gives; the deadline is also in danger once it has passed."""
-    deadline, eta = deadline_of(state), state.eta
-    if deadline is None or (eta is None and state.now <= deadline):
-        return ()
-    if eta is None:
-        return (false("OnTime", "DeadlineMissed", f"the deadline {stamp(deadline)} has passed"),)
-    expected = f"expected at {stamp(eta.expected)}, deadline {stamp(deadline)}"
-    if eta.expected <= deadline:
-        return (true("OnTime", "OnTime", expected),)
-    return (false("OnTime", "DeadlineAtRisk", expected),)
 
 
 def _status(state: JobState, progress: RunProgress) -> dict[str, Any]:
@@ -130,8 +117,7 @@ def _status(state: JobState, progress: RunProgress) -> dict[str, Any]:
     }
     if progress.requests_per_second is not None:
         shown["requestsPerSecond"] = f"{min(progress.requests_per_second, limits.REQUESTS_PER_SECOND):.1f}"
-    shown |= dict.fromkeys(ESTIMATES)  # None removes what was said before
     if state.eta is not None and progress.units_done < total:
         moments = (state.eta.expected, state.eta.low, state.eta.high)
         shown |= zip(ESTIMATES, map(stamp, moments), strict=True)
-    return {"progress": shown, "workers": worker_counts(state), **cost_status(state), **provisioning_time(state)}
+    return {"progress": shown, "workers": worker_counts(state), **provisioning_time(state)}

@@ -156,6 +156,11 @@ class JobState:
         return cond.status_of(self.status.get("conditions") or [], "Succeeded") in ("True", "False")
 
     @property
+    def is_planned(self) -> bool:
+        """Whether the size is known."""
+        return self.is_true("Planned") and self.status.get("plan") is not None
+
+    @property
     def planned_units(self) -> int:
         """Units of the plan, 0 before it is known."""
         return int((self.status.get("plan") or {}).get("units") or 0)

@@ -1,6 +1,5 @@
 """How an EvaluationJob ends: the conditions of success and of failure, the same from every step."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -62,14 +61,7 @@ def _last(state: JobState, status: dict[str, Any]) -> dict[str, Any]:
     """The last status: whatever workers are left are on their way out."""
     none_left = dict.fromkeys(("desired", "ready", "spot", "onDemand"), 0)
     workers = {**(status.get("workers") or {}), **none_left}
-    return {"completionTime": stamp(state.now), **status, "workers": workers, **without_estimates(state, status)}
-
-
-def without_estimates(state: JobState, status: Mapping[str, Any]) -> dict[str, Any]:
-    """The `progress` of a status to write, its estimates removed also where only an earlier write has them."""
-    if "progress" not in status and not state.status.get("progress"):
-        return {}
-    return {"progress": {**(status.get("progress") or {}), **dict.fromkeys(ESTIMATES)}}
+    return {"completionTime": stamp(state.now), **status, "workers": workers}
 
 
 def waiting(reason: str, message: str) -> tuple[Condition, ...]:

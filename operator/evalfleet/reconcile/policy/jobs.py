@@ -9,8 +9,8 @@ from evalfleet import limits
 from evalfleet.api.evaluationjob import Sla
 from evalfleet.api.scalingpolicy import PolicySla
 from evalfleet.reconcile import conditions as cond
+from evalfleet.reconcile.announce import BEST_EFFORT
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.job.admit import BEST_EFFORT
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.run import all_scored
 from evalfleet.reconcile.job.state import JobState, WorkerView, fold_progress
@@ -20,7 +20,7 @@ from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worke
 
 def takes_part(job: JobState) -> bool:
     """Whether the Fleet has to decide about this job now: not about one that its policy does not permit any more."""
-    planned = job.is_true("Planned") and job.planned_units > 0
+    planned = job.is_planned and job.planned_units > 0
     refused = cond.status_of(job.status.get("conditions") or [], "Accepted") == "False"
     ended = job.deleting or job.terminal or refused
     return job.job is not None and not ended and planned and not all_scored(job)
