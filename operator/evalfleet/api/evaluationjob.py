@@ -1,7 +1,6 @@
 """EvaluationJob: one bounded evaluation of one model on up to 64 evaluations."""
 
 import json
-from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator
@@ -118,26 +117,12 @@ class LmEval(WireModel):
         at_most_one("limit", "samples"),
     )
 
-    @field_validator("task_config", mode="before")
-    @classmethod
-    def _as_json(cls, config: Any) -> Any:
-        """YAML reads dates of their own kind; they are text here, as an API server makes of them."""
-        return _dates_as_text(config)
-
     @field_validator("task_config")
     @classmethod
     def _bounded(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
         if config is not None and len(json.dumps(config, default=str)) > TASK_CONFIG_LIMIT_BYTES:
             raise ValueError("taskConfig is larger than 64 KiB: put long documents into a data file")
         return config
-
-
-def _dates_as_text(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(_dates_as_text(key)): _dates_as_text(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_dates_as_text(member) for member in value]
-    return value.isoformat() if isinstance(value, date) else value
 
 
 class Generation(WireModel):

@@ -1,5 +1,6 @@
 """Loading the tokenizer of a resolved model."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ NO_TOKENIZER = (
     "it holds no tokenizer (tokenizer.json, or what its class reads): save the tokenizer beside the model, or name the "
     "folder of one as model.tokenizerUri"
 )
+
+TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 
 
 class TokenizerSource(Protocol):
@@ -57,6 +60,15 @@ def generation_config(model: TokenizerSource) -> Mapping[str, Any]:
     """What the model recommends for generation, with the ids of its end tokens as `eos_token_id`."""
     found = _json(model.path / "generation_config.json")
     return {"eos_token_id": _json(model.path / "config.json").get("eos_token_id"), **found}
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Hex digest (16 bytes) of the tokenizer's files: they decide what text generated tokens are."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _json(file: Path) -> dict[str, Any]:

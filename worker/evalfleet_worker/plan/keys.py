@@ -18,7 +18,7 @@ KEY_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class KeySpace:
-    """What all requests of a run share: the numerics class and the model's digest."""
+    """What all requests of a run share: the numerics class, and the digest of model and tokenizer."""
 
     numerics: str
     model_digest: str

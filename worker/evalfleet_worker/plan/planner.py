@@ -16,7 +16,7 @@ from evalfleet_worker.harness.interface import HarnessContext
 from evalfleet_worker.harness.offline import hub_access
 from evalfleet_worker.harness.sampling import is_sampled
 from evalfleet_worker.harness.startup import hide_torch
-from evalfleet_worker.harness.tokenizer import generation_config, load_encoder
+from evalfleet_worker.harness.tokenizer import generation_config, load_encoder, tokenizer_digest
 from evalfleet_worker.model.check import check_model
 from evalfleet_worker.model.resolve import ResolvedModel, describe_model, stored_dtype
 from evalfleet_worker.numerics import resolve_numerics
@@ -107,7 +107,8 @@ def _draft(run: RunSpec, model: ResolvedModel | None, evaluations: PlannedEvalua
     planned = [request for plan in harness_plans.values() for request in plan.requests]
     digest = model.digest if model else ""
     numerics, messages = _numerics(run, model)
-    ordered = order_requests(planned, KeySpace(str(numerics), digest), run.seed, is_sampled)
+    answering = f"{digest}/{tokenizer_digest(model.tokenizer_path)}" if model else ""
+    ordered = order_requests(planned, KeySpace(str(numerics), answering), run.seed, is_sampled)
     facts = model.config if model else None
     together = plan_size(ordered.rows, facts)
     units = cut_units(ordered.rows, together.seconds, run.unit_seconds)

@@ -42,7 +42,7 @@ class Bootstraps:
 
     def standard_error(self, aggregation: Aggregation, samples: Sequence[Any], iters: int = 0) -> float:
         """Takes the place of `lm_eval.api.metrics.bootstrap_stderr`; `iters` is not asked. NaN where a draw fails."""
-        name = aggregation.__name__
+        name = getattr(aggregation, "__name__", "metric")  # a partial function has no name
         self.progress(f"{name}: interval of {len(samples)} samples by bootstrap")
         found = self._try(aggregation, samples, lambda words: self.progress(f"{name}: {words}"))
         self._known.append((aggregation, samples, found))
@@ -57,7 +57,7 @@ class Bootstraps:
         try:
             return _bootstrap(aggregation, samples, progress)
         except Exception as error:  # noqa: BLE001 - metrics raise what they like
-            log.warning("%s has no interval: %s: %s", aggregation.__name__, type(error).__name__, error)
+            log.warning("%s has no interval: %s: %s", aggregation, type(error).__name__, error)
             return None
 
 

@@ -187,6 +187,8 @@ def _hint(gold: str, choices: Any) -> str:
     near = [choice for choice in choices if choice.strip().casefold() == gold.strip().casefold()]
     if near:
         return f"; {near[0]!r} differs in case or spaces only"
+    if gold.isdigit():
+        return "; it is a text: a template such as {{ column }} reads it as an index"
     return "; write a choice or its index"
 
 

@@ -43,7 +43,7 @@ def rehearse(tasks: Mapping[str, Any], evaluate: Callable[[LM], Mapping[str, Any
         evaluate: lm-eval's evaluation of a model, without a bootstrap.
 
     Returns:
-        Warnings: metrics that are zero although every answer is right.
+        Warnings: metrics that are zero although every answer is right, and groups without a metric.
 
     Raises:
         RunError: INVALID_TASK, naming task, document, and metric or filter.
@@ -57,7 +57,7 @@ def rehearse(tasks: Mapping[str, Any], evaluate: Callable[[LM], Mapping[str, Any
             _forget_answers(tasks)
             results = _evaluated(MadeUpModel(tasks, pattern), evaluate)
             if pattern.is_right:
-                found = list(_never_right(tasks, results))
+                found = [*_never_right(tasks, results), *_never_aggregated(results)]
     return found
 
 
@@ -221,4 +221,14 @@ def _never_right(tasks: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
             yield (
                 f"task {name!r}: exact_match is 0 even where the answer is the target of the document, so no model can "
                 "score: compare doc_to_target with the filters, the stop strings and the case of letters"
+            )
+
+
+def _never_aggregated(results: Mapping[str, Any]) -> Iterator[str]:
+    """Groups that ask for an aggregate and get none, as for a metric that no member has."""
+    for name in results.get("groups", {}):
+        if not any("," in key for key in results["results"][name]):
+            yield (
+                f"group {name!r}: no metric of its aggregate_metric_list is one of its tasks' (compare names and "
+                "filter_list), so that the group has no score"
             )

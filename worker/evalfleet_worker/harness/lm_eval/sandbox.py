@@ -8,12 +8,16 @@ task is made; filters and behaviour stay the same.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from evalfleet_worker.protocol import FailureReason, RunError
+
+TEMPLATES = 256
+"""Compiled templates that are kept."""
 
 
 def sandbox_templates() -> None:
@@ -89,8 +93,22 @@ def refuse_hub_metrics() -> None:
     tasks.get_metric = built_in
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Compiles a template once; lm-eval asks for the same few anew for every document."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._compiled = lru_cache(maxsize=TEMPLATES)(super().from_string)
+
+    def from_string(self, source: Any, *args: Any, **named: Any) -> Any:
+        """The compiled template."""
+        if args or named or not isinstance(source, str):
+            return super().from_string(source, *args, **named)
+        return self._compiled(source)
+
+
 def _sandboxed(original: Any) -> ImmutableSandboxedEnvironment:
-    sandboxed = ImmutableSandboxedEnvironment(
+    sandboxed = _Sandbox(
         loader=original.loader,
         undefined=original.undefined,
         keep_trailing_newline=original.keep_trailing_newline,
