@@ -27,6 +27,7 @@ Object = dict[str, Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PATIENCE = Patience(node_seconds=600, start_seconds=300, silence_seconds=100)
 CREATED, BOUND = NOW - timedelta(seconds=200), NOW - timedelta(seconds=150)
+NO_GPU = '{"reason": "NoUsableAccelerator", "message": "device 0: ECC error"}'
 TAINTED = "Taint manager: deleting due to NoExecute taint"
 NO_IMAGE = 'failed to resolve reference "registry/worker:1": not found'
 NO_HOST = 'Get "https://registry/v2/": dial tcp: lookup registry: no such host'
@@ -149,6 +150,8 @@ GONE = [
     (as_written(kubelet.rejected("Evicted", kubelet.LOW_DISK)), "Evicted", "low on resource"),
     (as_written(kubelet.evicted()), "Evicted", "low on resource: ephemeral-storage"),
     (as_written(kubelet.ended(137, "ContainerStatusUnknown", "could not be located")), "Lost", "could not be located"),
+    (as_written(kubelet.ended(69, message=NO_GPU)), "Unsuitable", "NoUsableAccelerator: device 0: ECC error"),
+    (as_written(kubelet.ended(69)), "Unsuitable", "exit code 69"),
     (disrupted("DeletionByTaintManager", TAINTED), "NodeLost", TAINTED),
     (disrupted("DeletionByPodGC"), "NodeLost", "does not answer"),
     (disrupted("EvictionByEvictionAPI"), "Drained", "drained"),

@@ -182,3 +182,59 @@ def test_what_does_not_change_is_left_alone() -> None:
     for _ in range(40):
         place.step(3.0)
     assert {at for at, _, _ in place.log} == {3.0}
+
+
+def by_pool(**behaviours: Behaviour) -> Behaviour:
+    """What happens depends on the pool that a pod is for."""
+    return lambda pod, age: behaviours[pod["spec"]["nodeSelector"]["pool"]](pod, age)
+
+
+def alone(behaviour: Behaviour, *pools: Object, **spec: Any) -> Fleet:
+    """One job and its pools."""
+    return Fleet({"uid-j0": behaviour}, {"uid-j0": job("j0", **spec)}, policy(*pools))
+
+
+def running_in(place: Fleet) -> list[str]:
+    """Pools of the workers that run."""
+    state = place._observed("uid-j0")
+    return [view.pool for view in state.workers if view.child.phase.value == "Running"]
+
+
+def quick(name: str, kind: str, price: str) -> Object:
+    return pool(name, kind, pricePerHour=price, expectedStartupSeconds=10)
+
+
+def test_an_on_demand_pool_that_gives_no_node_is_asked_by_one_worker_while_another_pool_is_tried() -> None:
+    pools = quick("first", "OnDemand", "2.00"), quick("second", "OnDemand", "3.00")
+    place = alone(by_pool(first=nowhere, second=healthy), *pools)
+    for _ in range(40):
+        outcome = place.step(3.0)
+        assert_no_slot_is_emptied_and_filled(outcome)
+    assert running_in(place) == ["second"]
+    assert outcome.pool_histories.histories["first"].cool_down_until_seconds is not None
+    waits = [view.pool for view in place._observed("uid-j0").workers if view.child.phase.value == "Waiting"]
+    assert waits == ["first"]
+    assert len(place.log) == 2
+    place.behaviours["uid-j0"] = healthy
+    for _ in range(10):
+        place.step(3.0)
+    assert len(running_in(place)) == 1  # the one that asked got its node, and was needed no more
+
+
+@pytest.mark.parametrize("spot", [hanging, without_image, evicted, rejected, nowhere])
+def test_a_spot_pool_that_fails_in_any_way_does_not_cost_the_deadline(spot: Behaviour) -> None:
+    pools = quick("spot", "Spot", "1.00"), quick("steady", "OnDemand", "3.00")
+    place = alone(by_pool(spot=spot, steady=healthy), *pools, sla={"completionSeconds": 420})
+    while "steady" not in running_in(place):
+        assert_no_slot_is_emptied_and_filled(place.step(3.0))
+        age = (place.now - NOW).total_seconds() + 60
+        assert age + 100 + 60 <= 420, age  # what is left is done in time, the finish step included
+
+
+@pytest.mark.parametrize("spot", [hanging, evicted, rejected])
+def test_without_a_deadline_a_job_goes_where_it_can_run(spot: Behaviour) -> None:
+    pools = quick("spot", "Spot", "1.00"), quick("steady", "OnDemand", "3.00")
+    place = alone(by_pool(spot=spot, steady=healthy), *pools)
+    for _ in range(60):
+        place.step(3.0)
+    assert running_in(place) == ["steady"]

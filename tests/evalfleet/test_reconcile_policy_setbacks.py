@@ -57,7 +57,7 @@ REJECTED = kubelet.rejected("UnexpectedAdmissionError", kubelet.NO_DEVICES)
 NO_SECRET = kubelet.waiting("CreateContainerConfigError", 'secret "s3" not found')
 
 
-@pytest.mark.parametrize("write", [EVICTED, REJECTED])
+@pytest.mark.parametrize("write", [EVICTED, REJECTED, kubelet.ended(69)])
 def test_what_a_kubelet_throws_out_is_given_up_counted_once_and_tried_elsewhere(write: kubelet.Writer) -> None:
     thrown_out = [view(write)]
     once = passes((1, thrown_out))

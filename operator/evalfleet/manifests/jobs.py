@@ -95,12 +95,12 @@ def _job(owner: Identity, shape: PodShape, command: Command, backoff_limit: int,
 
 
 def _failure_rules() -> list[Object]:
-    """Reclaims and early leaves never count; the fatal code and a program that cannot start end the Job at once.
+    """Reclaims and early leaves never count; what the same pod would do again, there or anywhere, ends the Job at once.
 
     Only the worker's own exit code says so, whatever other containers somebody has put into the pod.
     """
     ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
-    hopeless = [int(ExitCode.FATAL), *CANNOT_START]
+    hopeless = [int(ExitCode.FATAL), int(ExitCode.UNSUITABLE), *CANNOT_START]
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailJob", "onExitCodes": _worker_exits(hopeless)},

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.pod_reasons import WORKER, Reason, Whose, container_states, scheduling_reason, waiting_reason
+from evalfleet_worker.protocol import ErrorReport, ExitCode, loads
 
 Object = Mapping[str, Any]
 LOST_REASONS = frozenset({"ContainerStatusUnknown"})
@@ -22,8 +23,10 @@ DISRUPTIONS = {
     "EvictionByEvictionAPI": "Drained",
     "PreemptionByScheduler": "Preempted",
 }
-THROWN_OUT = frozenset({"Evicted", "Rejected", "Lost"})
-"""Causes of an end that the pod's own kubelet has made."""
+ELSEWHERE = frozenset({int(ExitCode.UNSUITABLE)})
+"""Exit codes by which a worker says that its machine is of no use to it."""
+THROWN_OUT = frozenset({"Evicted", "Rejected", "Lost", "Unsuitable"})
+"""Causes of an end on a machine that lives, and would do the same again."""
 TAKEN = {
     "Evicted": "its kubelet evicted it",
     "NodeLost": "its machine is gone or does not answer",
@@ -92,7 +95,7 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Infrastructure ended it: never its own failure. `cause`: a word of `TAKEN`, Rejected, Lost or Stuck."""
+    """Infrastructure ended it: never its own failure. `cause`: one of `TAKEN`, Rejected, Lost, Stuck or Unsuitable."""
 
     cause: str
     message: str
@@ -213,6 +216,8 @@ def _gone(pod: Object, now: datetime) -> Gone | None:
     ended = worker_end(pod, now)
     if ended is not None and ended.reason in LOST_REASONS:
         return Gone("Lost", f"its container is lost: {ended.message or ended.reason}")
+    if ended is not None and ended.exit_code in ELSEWHERE:
+        return Gone("Unsuitable", f"it cannot compute on its machine: {_report(ended)}")
     if status.get("phase") == "Failed" and ended is None and _failed_init(pod) is None:
         reason = str(status.get("reason") or "")
         said = ": ".join(part for part in (reason, str(status.get("message") or "")) if part)
@@ -223,6 +228,15 @@ def _gone(pod: Object, now: datetime) -> Gone | None:
     if status.get("phase") == "Unknown":
         return Gone("NodeLost", TAKEN["NodeLost"])
     return None
+
+
+def _report(ended: Ended) -> str:
+    """What a worker said at its end."""
+    try:
+        report = loads(ErrorReport, ended.message)
+    except ValueError:
+        return ended.message.strip()[-300:] or f"exit code {ended.exit_code}"
+    return f"{report.reason}: {report.message}"
 
 
 def _disruption(pod: Object) -> Object | None:
