@@ -86,3 +86,16 @@ def test_an_embedding_that_is_no_number_is_refused(tmp_path):
         engine_of(folder, tmp_path).score([request])
     assert refused.value.reason is FailureReason.NOT_FINITE
     assert "similar" in refused.value.message
+
+
+def test_the_row_that_overflows_is_named_and_not_the_neighbours_that_it_spoils(tmp_path):
+    folder = tmp_path / "one"
+    model = random_model("LlamaConfig", "LlamaForCausalLM")
+    model.model.embed_tokens.weight[99] *= 1e6
+    model.save_pretrained(folder)
+    last = replace(LOG_LIKELIHOOD[0], row=49, call_index=49, token_ids=(5, 6, 99, 7))
+    requests = [*LOG_LIKELIHOOD, *(replace(one, row=one.row + 4) for one in LOG_LIKELIHOOD[1:]), last]
+    with pytest.raises(RunError) as refused:
+        engine_of(folder, tmp_path, "Float16").score(requests)
+    assert refused.value.reason is FailureReason.NOT_FINITE
+    assert "row 49" in refused.value.message

@@ -7,13 +7,16 @@ from tiny_models import WORDS, generation_requests, plain_log_likelihood, random
 
 torch = pytest.importorskip("torch")
 
+from evalfleet_worker.engine.device import Placement  # noqa: E402
+from evalfleet_worker.engine.encoder import Encoder  # noqa: E402
 from evalfleet_worker.engine.forward import PackedForward, PaddedForward  # noqa: E402
 from evalfleet_worker.engine.generate import Generator  # noqa: E402
 from evalfleet_worker.engine.pack import Budget, Scored  # noqa: E402
 from evalfleet_worker.engine.probe import choose_forward  # noqa: E402
 from evalfleet_worker.engine.rope import CallRope, call_rope  # noqa: E402
 from evalfleet_worker.model.resolve import resolve_model  # noqa: E402
-from evalfleet_worker.protocol import ModelSpec  # noqa: E402
+from evalfleet_worker.protocol import ModelSpec, Numerics  # noqa: E402
+from evalfleet_worker.requests import Request, RequestType  # noqa: E402
 
 THRESHOLD = 24
 LONG = {
@@ -141,3 +144,20 @@ def test_a_text_that_may_cross_the_threshold_grows_with_its_equals_only():
     assert CallRope(dynamic_thresholds=(10,)).growing_side(11, 20) != (
         CallRope(dynamic_thresholds=(10,)).growing_side(12, 20)
     )
+
+
+def test_an_encoder_forgets_the_longer_texts_of_earlier_calls():
+    config, _, options = MODELS["dynamic NTK"]
+    numerics = Numerics(dtype="Float32", device_kind="cpu")
+    placement = Placement(torch.device("cpu"), torch.float32, "cpu", numerics)
+
+    def encoder():
+        return Encoder(random_model(config, "LlamaModel", **options), placement, 256, Budget(200, 200))
+
+    long, shorter = (
+        Request(row, "e", RequestType.EMBED, row, token_ids=range(5, 5 + n)) for row, n in ((0, 60), (1, 30))
+    )
+    alone = encoder().score([shorter])[0].vector
+    used = encoder()
+    used.score([long])
+    assert used.score([shorter])[0].vector == alone

@@ -57,7 +57,9 @@ class CausalLM:
         generated = [request for request in requests if request.type is RequestType.GENERATE_UNTIL]
         scored = [request for request in requests if request.type is not RequestType.GENERATE_UNTIL]
         log_likelihoods = self._log_likelihoods(scored)
-        check_finite(scored, log_likelihoods, dtype_name(self._placement.dtype))
+        check_finite(
+            scored, log_likelihoods, dtype_name(self._placement.dtype), lambda one: self._log_likelihoods([one])[0]
+        )
         answers = {answer.row: answer for answer in self._generate(generated) + log_likelihoods}
         return [answers[request.row] for request in requests]
 

@@ -12,6 +12,7 @@ from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, 
 from evalfleet_worker.engine.finite import check_finite
 from evalfleet_worker.engine.memory import Batch, Steps, check_fits, planned_budget, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
+from evalfleet_worker.engine.rope import call_rope
 from evalfleet_worker.engine.threads import set_threads
 from evalfleet_worker.model.resolve import resolve_model, stored_dtype
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
@@ -30,6 +31,7 @@ class Encoder:
         self.model = model
         self.numerics, self.way = placement.numerics, WAY
         self._placement = placement
+        self._rope = call_rope(model)
         self._context_length = context_length
         self._budget = budget
         self.fingerprint = fingerprint
@@ -40,7 +42,16 @@ class Encoder:
         return self._placement.name
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
-        """Pooled embeddings; `arguments`: {"pooling": "Mean" | "CLS", "normalize": false}. Equal requests once."""
+        """Pooled embeddings; `arguments`: {"pooling": "Mean" | "CLS", "normalize": false}. Equal requests once.
+
+        Raises:
+            RunError: NotFinite.
+        """
+        answers = self._embed(requests)
+        check_finite(requests, answers, dtype_name(self._placement.dtype), lambda one: self._embed([one])[0])
+        return answers
+
+    def _embed(self, requests: Sequence[Request]) -> list[Answer]:
         distinct = sorted({(len(r.token_ids), tuple(r.token_ids), r.arguments) for r in requests})
         vectors: dict[tuple[Any, ...], tuple[float, ...]] = {}
 
@@ -51,14 +62,13 @@ class Encoder:
 
         steps = Steps(lambda chosen, budget: _equal_lengths([distinct[i][0] for i in chosen], budget), run)
         run_steps(list(range(len(distinct))), self._budget, steps)
-        answers = [Answer(r.row, vector=vectors[len(r.token_ids), tuple(r.token_ids), r.arguments]) for r in requests]
-        check_finite(requests, answers, dtype_name(self._placement.dtype))
-        return answers
+        return [Answer(r.row, vector=vectors[len(r.token_ids), tuple(r.token_ids), r.arguments]) for r in requests]
 
     def _states(self, sequences: list[tuple[int, ...]]) -> torch.Tensor:
         """Last hidden states [sequences, length, hidden] in fp32; too long sequences are cut on the right."""
         kept = [sequence[: self._context_length] for sequence in sequences]
         ids = torch.tensor(kept, device=self._placement.device)
+        self._rope.forget()
         with torch.inference_mode():
             states: torch.Tensor = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         return states.float()

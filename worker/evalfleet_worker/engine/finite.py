@@ -1,7 +1,7 @@
 """Every answer is a finite number, or its unit fails: NaN would be scored as "the first choice"."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from evalfleet_worker.protocol import FailureReason, RunError
 from evalfleet_worker.requests import Answer, Request
@@ -10,20 +10,30 @@ HINTS = {
     "Float16": "numbers above 65,504 overflow in Float16: set model.dtype BFloat16 or Float32, or mend the weights",
     "": "the weights hold NaN or infinite numbers, or the model overflows",
 }
+MOST_TRIED = 64
+"""Requests that are tried alone to find the one to blame."""
 
 
-def check_finite(requests: Sequence[Request], answers: Sequence[Answer], dtype: str) -> None:
+def check_finite(
+    requests: Sequence[Request], answers: Sequence[Answer], dtype: str, alone: Callable[[Request], Answer]
+) -> None:
     """Refuse answers that are no numbers.
 
+    Args:
+        requests: what was asked.
+        answers: theirs, in their order.
+        dtype: the number type, for people.
+        alone: answers a request in a step of its own: in a shared one, NaN spoils the neighbours (0 x NaN is NaN).
+
     Raises:
-        RunError: NotFinite; names the first row, its evaluation and the number type.
+        RunError: NotFinite; names the first row that is to blame, its evaluation and the number type.
     """
-    broken = [
-        request for request, answer in zip(requests, answers, strict=True) if not all(map(math.isfinite, _of(answer)))
-    ]
+    pairs = zip(requests, answers, strict=True)
+    broken = sorted((request for request, answer in pairs if not _is_finite(answer)), key=lambda one: one.row)
     if broken:
-        first = min(broken, key=lambda request: request.row)
-        raise not_finite(first, dtype, f"{len(broken)} of {len(requests)} answers of the unit are no finite numbers")
+        blamed = (request for request in broken[:MOST_TRIED] if not _is_finite(alone(request)))
+        found = f"{len(broken)} of {len(requests)} answers of the unit are no finite numbers"
+        raise not_finite(next(blamed, broken[0]), dtype, found)
 
 
 def not_finite(request: Request, dtype: str, found: str) -> RunError:
@@ -36,6 +46,6 @@ def not_finite(request: Request, dtype: str, found: str) -> RunError:
     )
 
 
-def _of(answer: Answer) -> Iterable[float]:
+def _is_finite(answer: Answer) -> bool:
     scalar = () if answer.log_probability is None else (answer.log_probability,)
-    return (*scalar, *(answer.vector or ()))
+    return all(map(math.isfinite, (*scalar, *(answer.vector or ()))))
