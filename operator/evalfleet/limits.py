@@ -88,6 +88,8 @@ EVENT_NAME = 200
 """Characters of an object's name in the name of its Event, which has room for 253 with a digest."""
 STATUS_WORD = 1_024
 """Characters of a name or sentence in a status; a user's own evaluation may give longer ones."""
+STATE = 64
+"""Characters of the first column of `kubectl get`."""
 RESULTS = 64
 """Rows of results in a status, the bound of the API."""
 REQUESTS_PER_SECOND = 1e12

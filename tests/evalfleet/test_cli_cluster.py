@@ -71,6 +71,23 @@ def test_what_is_not_there_is_an_error_that_names_it(
     assert "has no results: the operator has not seen it yet" in unfinished.stderr
 
 
+def test_the_condition_and_not_the_rows_decides_how_results_end(
+    job: str, namespace: str, api: dict[str, str], cluster_client: Client, tmp_path: Path
+) -> None:
+    row = {"evaluation": "e", "task": "t", "metric": "acc", "filter": "strict", "value": "0.5", "n": 4}
+    path = f"/apis/evalfleet.io/v1alpha1/namespaces/{namespace}/evaluationjobs/{job}/status"
+    for status, code in (("True", 0), ("False", 1)):
+        told = {"reason": "R", "message": "e2 has no score", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        ended = [{"type": "Succeeded", "status": status, **told}, {"type": "Ready", "status": status, **told}]
+        rows = {"results": [row], "resultsTruncated": 7, "conditions": ended, "resultsUri": "s3://b/r"}
+        cluster_client.patch(path, {"status": rows})
+        shown = run_cli("results", job, "-n", namespace, cwd=tmp_path, **api)
+        assert shown.returncode == code
+        assert "acc (strict)" in shown.stdout
+        assert "7 more results lie at s3://b/r" in shown.stdout
+        assert ("e2 has no score" in shown.stderr) == (code == 1)
+
+
 def test_without_a_cluster_the_way_to_one_is_named(tmp_path: Path) -> None:
     absent = run_cli("get", cwd=tmp_path, KUBECONFIG=str(tmp_path / "none"))
     assert absent.returncode == 3

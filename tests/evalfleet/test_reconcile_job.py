@@ -302,6 +302,23 @@ def test_a_complete_report_succeeds_with_results_and_intervals() -> None:
     ]
 
 
+def test_results_tell_task_filter_and_method_and_how_many_have_no_room() -> None:
+    row = {**FINISH_REPORT["results"][0], "task": "t", "filter": "none", "method": "Wilson"}
+    report = {**FINISH_REPORT, "results": [row] * 66, "truncated": 3}
+    status = decide(finishing(report)).status
+    assert (len(status["results"]), status["resultsTruncated"]) == (64, 5)
+    shown = status["results"][0]
+    assert (shown["task"], shown["filter"], shown["method"]) == ("t", "none", "Wilson")
+
+
+def test_an_evaluation_without_a_score_is_the_reason_of_the_end() -> None:
+    report = {**FINISH_REPORT, "outcome": "SomeEvaluationsFailed", "messages": ["e2: its metric failed"]}
+    step = decide(finishing(report))
+    assert says(step, "Failed") == ("True", "SomeEvaluationsFailed")
+    assert stated(step, "Failed").message == "e2: its metric failed"
+    assert step.status["results"]
+
+
 def test_failed_samples_are_a_failure_and_never_a_score_of_zero() -> None:
     samples = {"planned": 25, "scored": 24, "failed": 1}
     step = decide(finishing({**FINISH_REPORT, "outcome": "SamplesFailed", "samples": samples}))
@@ -461,3 +478,39 @@ def test_a_promise_stands_while_workers_run_though_nobody_can_decide() -> None:
         step = decide(job_state(planned(status=status, workers=workers, **trouble), suspend=suspend))
         assert stated(step, "Admitted").status == said
         assert stated(step, "Planned").status == "True"
+
+
+HALF = {**planned()["status"], "progress": {"unitsDone": 5, "percent": 50}}
+STARTING = worker(phase=Phase.WAITING, reason="WaitingForPod", message="the pod is starting")
+NO_NODE = worker(phase=Phase.WAITING, reason="WaitingForNode", message="no node fits")
+STATES: dict[str, JobState] = {
+    "StoreMissing": job_state(store=None),
+    "Planning": job_state(),
+    "WaitingForNode": job_state(planned(workers=(NO_NODE,))),
+    "Queued": job_state(planned(admission=None)),
+    "WaitingForQuota": job_state(planned(admission=Admission(False, 0, "WaitingForQuota", "full"))),
+    "Starting": job_state(planned(workers=(STARTING,))),
+    "Scoring 50 %": job_state(planned(status=HALF, workers=(worker(),))),
+    "Finishing": job_state(planned(workers=(worker(phase=Phase.SUCCEEDED),))),
+    "Succeeded": finishing(FINISH_REPORT),
+    "Failed: SamplesFailed": finishing({**FINISH_REPORT, "outcome": "SamplesFailed"}),
+    "Stalled: BudgetExhausted": job_state(planned(admission=Admission(False, 0, "BudgetExhausted", "no money"))),
+    "Suspended": job_state(planned(), suspend=True),
+    "Deleting": replace(job_state(planned()), deleting=True),
+}
+
+
+@pytest.mark.parametrize("word", STATES)
+def test_the_first_column_says_what_is_done_or_waited_for(word: str) -> None:
+    place = STATES[word]
+    step = decide(place)
+    assert step.status["state"] == word
+    if has_ended(step):
+        conditions = merge([], step.conditions, 1, "2026-01-01T00:00:00Z")
+        assert decide(replace(place, status={**place.status, "conditions": conditions})).status["state"] == word
+
+
+def test_while_no_worker_runs_the_message_is_what_is_waited_for() -> None:
+    step = decide(job_state(planned(status=HALF, workers=(NO_NODE,))))
+    assert says(step, "Ready") == ("False", "WaitingForNode")
+    assert stated(step, "Ready").message == "50 % done; job-w0-1: no node fits"

@@ -166,4 +166,15 @@ def test_a_job_whose_first_worker_is_refused_says_the_words_of_the_api_server_an
     assert (told.admissions["uid-1"].admitted, told.admissions["uid-1"].reason) == (False, "ObjectRefused")
     assert told.admissions["uid-2"] == decision.admissions["uid-2"]
     assert "JobsWait" in [condition.reason for condition in told.conditions]
+    (able,) = [c for c in told.conditions if c.type == "AbleToScale"]
+    assert (able.status, able.reason, able.message) == ("False", *words)
+    assert (decision.status["state"], told.status["state"]) == ("Ready", "ObjectRefused")
     assert with_refusals(state, decision, {}) == decision
+
+
+def test_a_policy_for_which_nothing_is_decided_restates_every_condition() -> None:
+    found = status(before=status(), ledger_problem="no JSON")
+    assert condition_of(found, "Ready") == ("False", "LedgerUnreadable")
+    for kind in ("AbleToScale", "ScalingLimited"):
+        assert condition_of(found, kind) == ("Unknown", "NotReached")
+    assert found["state"] == "Stalled: LedgerUnreadable"

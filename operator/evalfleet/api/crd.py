@@ -19,6 +19,7 @@ UNSEEN = {"observedGeneration": -1}
 
 # Times to come are strings: a column of type date shows an age, and "<invalid>" for what lies ahead.
 EVALUATION_JOB_COLUMNS = (
+    ("State", "string", ".status.state", 0),
     ("Model", "string", ".spec.model.uri", 0),
     ("Done", "integer", ".status.progress.percent", 0),
     ("Workers", "integer", ".status.workers.ready", 0),
@@ -31,6 +32,7 @@ EVALUATION_JOB_COLUMNS = (
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
 )
 SCALING_POLICY_COLUMNS = (
+    ("State", "string", ".status.state", 0),
     ("Strategy", "string", ".spec.strategy", 0),
     ("Queued", "integer", ".status.jobs.queued", 0),
     ("Running", "integer", ".status.jobs.running", 0),

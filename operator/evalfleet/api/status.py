@@ -153,8 +153,12 @@ class ResultStatus(WireModel):
 
     evaluation: Text
     """evaluation the number belongs to."""
+    task: Text | None = None
+    """task or group of the evaluation."""
     metric: Text
     """metric name as the harness gives it."""
+    filter: Text | None = None
+    """filter of the answers that the metric was computed of."""
     value: Decimal
     """value as a decimal string."""
     standard_error: Decimal | None = None
@@ -165,6 +169,8 @@ class ResultStatus(WireModel):
     """high end of the 95 % interval."""
     n: Count | None = None
     """n samples."""
+    method: Text | None = None
+    """method of the interval."""
 
 
 class SamplesStatus(WireModel):
@@ -183,6 +189,8 @@ class SamplesStatus(WireModel):
 class EvaluationJobStatus(WireModel):
     """What the operator has observed; every field can be rebuilt."""
 
+    state: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """state in a word or two, for people: what is done or waited for; programs read conditions."""
     conditions: Conditions | None = None
     """conditions by type; Succeeded True or False is terminal."""
     observed_generation: ObservedGeneration | None = None
@@ -204,7 +212,9 @@ class EvaluationJobStatus(WireModel):
     samples: SamplesStatus | None = None
     """samples planned and scored."""
     results: Annotated[list[ResultStatus], Field(max_length=64)] | None = None
-    """results, the first 64; all of them lie at resultsUri."""
+    """results, groups first, up to 64; all of them lie at resultsUri."""
+    results_truncated: Count | None = None
+    """resultsTruncated: how many results are not shown here."""
     results_uri: Text | None = None
     """resultsUri of the full results."""
     completion_time: Time | None = None
@@ -266,6 +276,8 @@ class LastDecision(WireModel):
 class ScalingPolicyStatus(WireModel):
     """What the operator has observed of a policy; every field can be rebuilt."""
 
+    state: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """state in a word or two, for people: what is done or waited for; programs read conditions."""
     conditions: Conditions | None = None
     """conditions by type: Ready, ScalingActive, AbleToScale, ScalingLimited."""
     observed_generation: ObservedGeneration | None = None

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import typer
+
 from evalfleet.cli.connection import Place, read
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail, print_data
@@ -10,20 +12,28 @@ from evalfleet.cli.text import condition
 from evalfleet.local.run.report import print_report
 from evalfleet_worker.protocol import FinishReport, Result, SampleCounts, TimeLedger
 
-SHOWN = ("results", "samples", "time", "resultsUri")
+SHOWN = ("results", "resultsTruncated", "samples", "time", "resultsUri")
 
 
 def show_cluster_results(name: str, place: Place, form: Format) -> None:
-    """Print the results of an EvaluationJob, or end the command with the reason why there are none."""
+    """Print the results of an EvaluationJob; its condition Succeeded decides how the command ends."""
     body = read(place, name, lambda reader: reader.get("EvaluationJob", name))
-    status = body.get("status") or {}
+    status, ended = body.get("status") or {}, condition(body, "Succeeded").get("status")
+    message = condition(body, "Ready").get("message", "the operator has not seen it yet")
     if not status.get("results"):
-        message = condition(body, "Ready").get("message", "the operator has not seen it yet")
         fail(f"{body['metadata']['namespace']}/{name} has no results: {message}", Exit.CANNOT_SUCCEED)
-    if not form.for_people:
+    if form.for_people:
+        print_report(report_of(name, status), form)
+        _say_what_is_left_out(status)
+    else:
         print_data({key: status[key] for key in SHOWN if key in status}, form)
-        return
-    print_report(report_of(name, status), form)
+    if ended != "True":
+        fail(f"{body['metadata']['namespace']}/{name} has no full score: {message}", Exit.NO_FULL_SCORE)
+
+
+def _say_what_is_left_out(status: dict[str, Any]) -> None:
+    if status.get("resultsTruncated"):
+        typer.echo(f"{status['resultsTruncated']} more results lie at {status.get('resultsUri', 'the store')}")
 
 
 def report_of(name: str, status: dict[str, Any]) -> FinishReport:
@@ -63,4 +73,7 @@ def _result(row: dict[str, Any]) -> Result:
         low=numbers["low"],
         high=numbers["high"],
         n=int(row.get("n", 0)),
+        method=row.get("method", ""),
+        filter=row.get("filter", ""),
+        task=row.get("task", ""),
     )

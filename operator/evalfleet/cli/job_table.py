@@ -9,6 +9,7 @@ from evalfleet.cli.text import NOTHING, Object, age, condition, money, parse_tim
 
 COLUMNS = (
     Column("NAME"),
+    Column("STATE"),
     Column("MODEL", DETAIL + 2),
     Column("DONE", number=True),
     Column("WORKERS", USEFUL, number=True),
@@ -16,7 +17,6 @@ COLUMNS = (
     Column("COST", DETAIL, number=True),
     Column("DEADLINE", DETAIL),
     Column("AGE", DETAIL + 3),
-    Column("STATE"),
     Column("MESSAGE", DETAIL + 1),
 )
 NAMESPACE = Column("NAMESPACE")
@@ -41,6 +41,7 @@ def _cells(body: Object, now: datetime) -> list[str]:
     ended = bool(status.get("completionTime"))
     return [
         body["metadata"]["name"],
+        state(body),
         body["spec"]["model"]["uri"],
         f"{progress['percent']}%" if "percent" in progress else NOTHING,
         NOTHING if ended else _workers(status.get("workers") or {}),
@@ -48,7 +49,6 @@ def _cells(body: Object, now: datetime) -> list[str]:
         money(cost.get("spent"), cost.get("currency")),
         _deadline(body, now),
         age(body["metadata"].get("creationTimestamp"), now),
-        state(body),
         str(condition(body, "Ready").get("message", "")),
     ]
 

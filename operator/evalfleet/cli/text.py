@@ -79,8 +79,8 @@ def condition(body: Object, kind: str) -> Object:
 
 
 def state(body: Object) -> str:
-    """One word for where an object is: the reason of Ready, or that nobody has looked at it yet."""
-    return str(condition(body, "Ready").get("reason") or "NotSeenYet")
+    """In a word or two where an object is: its own word, or that nobody has looked at it yet."""
+    return str((body.get("status") or {}).get("state") or condition(body, "Ready").get("reason") or "NotSeenYet")
 
 
 def _pair(left: int, large: int, large_name: str, small: int, small_name: str) -> str:

@@ -9,6 +9,7 @@ from evalfleet.controller.parts import Parts
 from evalfleet.kube.client import KubeError
 from evalfleet.kube.resources import Key
 from evalfleet.reconcile.decision import Decision
+from evalfleet.reconcile.in_words import with_state
 from evalfleet.reconcile.job.decide import decide
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import held
@@ -36,8 +37,8 @@ class JobReconciler:
             await self._parts.actor.apply(decision.actions)
         except KubeError as error:
             if is_refusal(error):
-                refused = (*decision.conditions, *held(*refusal_reason(error)))
-                await self._write(key, state, replace(decision, conditions=refused))
+                refused = replace(decision, conditions=(*decision.conditions, *held(*refusal_reason(error))))
+                await self._write(key, state, with_state(refused))
             raise
         await self._write(key, state, decision)
         self._forget_history(key)

@@ -156,7 +156,7 @@ class StatusWriter:
 
 def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a status whose change cannot wait."""
-    kept = {name: value for name, value in status.items() if name not in ("progress", "cost")}
+    kept = {name: value for name, value in status.items() if name not in ("progress", "cost", "state")}
     kept["conditions"] = [
         {name: value for name, value in c.items() if name != "message"} for c in status.get("conditions") or []
     ]

@@ -1,6 +1,10 @@
 """The table of contents of an EvaluationJob's reconciliation."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from evalfleet.reconcile.decision import Decision
+from evalfleet.reconcile.in_words import with_state
 from evalfleet.reconcile.job.accept import accept
 from evalfleet.reconcile.job.admit import admit, suspend
 from evalfleet.reconcile.job.attempts import supersede
@@ -26,4 +30,10 @@ OWNED: Owned[JobState] = {
 
 def decide(state: JobState) -> Decision:
     """What follows for one EvaluationJob from everything observed."""
-    return run_steps(state, (ended,), {}) if state.terminal else run_steps(state, STEPS, OWNED)
+    decision = run_steps(state, (ended,), {}) if state.terminal else run_steps(state, STEPS, OWNED)
+    return with_state(decision, percent_done({**state.status, **decision.status}))
+
+
+def percent_done(status: Mapping[str, Any]) -> int:
+    """The share of units that are committed, as a status tells it."""
+    return int((status.get("progress") or {}).get("percent") or 0)

@@ -14,7 +14,7 @@ from evalfleet.reconcile.job.state import JobState, removal
 from evalfleet.reconcile.job.terminal import failed, held, succeeded, waiting
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
-from evalfleet_worker.protocol import FinishReport, Result, loads
+from evalfleet_worker.protocol import FinishReport, Result, RunOutcome, loads
 
 FINISHING = "all units are committed; metrics and intervals are computed on a CPU"
 UNDEFINED = "NaN"
@@ -69,7 +69,7 @@ def _finished(state: JobState, attempt: Attempt) -> Step:
             return failed(*unreadable("finish", error), state)
         message = "the finish report was lost with its pod: finishing again repeats it"
         return _again(state, attempt, "Finishing", message)
-    if report.outcome == "Incomplete":
+    if report.outcome == RunOutcome.INCOMPLETE:
         read = removal(state.identity, state.finish)
         return _incomplete(state, report.units_left, (read, *_reset(state)))
     total = state.planned_units
@@ -77,9 +77,9 @@ def _finished(state: JobState, attempt: Attempt) -> Step:
     time = {**(state.status.get("time") or {}), **reported["time"]}
     progress = {"percent": 100, "unitsTotal": total, "unitsDone": total}
     status = {**reported, "time": time, "progress": progress}
-    if report.outcome != "Complete":
+    if report.outcome != RunOutcome.COMPLETE:
         message = redacted("; ".join(report.messages)) or f"{report.samples.failed} samples failed"
-        return failed("SamplesFailed", message, state, status)
+        return failed(report.outcome, message, state, status)
     return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", state, status)
 
 
@@ -121,6 +121,7 @@ def report_status(report: FinishReport) -> dict[str, Any]:
     """The finish report as status shows it."""
     return {
         "results": [_result(result) for result in report.results[: limits.RESULTS]],
+        "resultsTruncated": (report.truncated + max(0, len(report.results) - limits.RESULTS)) or None,
         "resultsUri": report.results_uri[: limits.STATUS_WORD],
         "samples": {
             "planned": report.samples.planned,
@@ -143,6 +144,8 @@ def _result(result: Result) -> dict[str, Any]:
         "value": UNDEFINED if result.value is None else f"{result.value:.6g}",
         "n": result.n,
     }
+    words = (("task", result.task), ("filter", result.filter), ("method", result.method))
+    row |= {key: value[: limits.STATUS_WORD] for key, value in words if value}
     for key, value in (("standardError", result.standard_error), ("low", result.low), ("high", result.high)):
         if value is not None:
             row[key] = f"{value:.6g}"

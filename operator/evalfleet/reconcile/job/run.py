@@ -29,22 +29,20 @@ def run(state: JobState) -> Step:
         return dead
     progress = fold_progress(state)
     status = _status(state, progress)
-    conditions = (*_workers_ready(state), *_progress_known(state))
-    return Step(
-        (*conditions, *_summary(state, status)), status=status, halt=True, requeue_seconds=limits.RUNNING_SECONDS
-    )
+    ready = _workers_ready(state)
+    conditions = (ready, *_progress_known(state), *_summary(state, status, ready))
+    return Step(conditions, status=status, halt=True, requeue_seconds=limits.RUNNING_SECONDS)
 
 
-def _summary(state: JobState, status: dict[str, Any]) -> tuple[Condition, ...]:
-    """Ready and Reconciling: the Fleet's reason where it wants no worker, else how far the work is."""
-    admission, percent = state.admission, status["progress"].get("percent", 0)
+def _summary(state: JobState, status: dict[str, Any], workers_ready: Condition) -> tuple[Condition, ...]:
+    """Ready and Reconciling: what is waited for while no worker runs, else how far the work is."""
+    admission, percent, ready = state.admission, status["progress"]["percent"], status["workers"]["ready"]
     if admission is not None and admission.setback is not None:
         reason, message = admission.setback
         return held(reason, f"{percent} % done; {message}", stalled=admission.stalled)
-    if admission is None or admission.desired or status["workers"]["ready"]:
-        ready = status["workers"]["ready"]
+    if ready:
         return waiting("Scoring", f"scoring: {percent} % done by {ready} worker{'' if ready == 1 else 's'}")
-    return held(admission.reason, f"{percent} % done; {admission.message}")
+    return held(workers_ready.reason, f"{percent} % done; {workers_ready.message}")
 
 
 def all_scored(state: JobState) -> bool:
@@ -77,20 +75,20 @@ def _last_failure(broken: Sequence[WorkerView]) -> tuple[str, str]:
     return failure_reason(child.termination, child.reason, child.message)
 
 
-def _workers_ready(state: JobState) -> tuple[Condition, ...]:
-    waiting_for = Counter(
-        _wait_reason(state, worker) for worker in state.workers if worker.child.phase is Phase.WAITING
-    )
-    counts = worker_counts(state)
+def _workers_ready(state: JobState) -> Condition:
+    admission, counts = state.admission, worker_counts(state)
+    starting = (worker for worker in state.workers if worker.child.phase is Phase.WAITING and not worker.deleting)
+    waiting_for = Counter(_wait_reason(state, worker) for worker in starting)
     if counts["ready"]:
-        return (true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running"),)
-    if state.admission is not None and state.admission.setback is not None:
-        return (false("WorkersReady", *state.admission.setback),)
-    if not waiting_for:
-        why = (state.admission.reason, state.admission.message) if state.admission else ("NoWorkers", "no worker yet")
-        return (false("WorkersReady", *why),)
-    (reason, message), _ = waiting_for.most_common(1)[0]
-    return (false("WorkersReady", reason, message),)
+        return true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running")
+    if admission is not None and admission.setback is not None:
+        return false("WorkersReady", *admission.setback)
+    if waiting_for:
+        (reason, message), _ = waiting_for.most_common(1)[0]
+        return false("WorkersReady", reason, message)
+    if admission is not None and not admission.desired:
+        return false("WorkersReady", admission.reason, admission.message)
+    return false("WorkersReady", "WaitingForPod", "workers are being created")
 
 
 def _wait_reason(state: JobState, worker: WorkerView) -> tuple[str, str]:

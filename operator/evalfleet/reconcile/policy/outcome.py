@@ -22,6 +22,7 @@ class Outcome:
         etas: when each job will be done, by uid, where it can be foreseen.
         decision: the decision itself; its memory belongs into the next state.
         pool_histories, setbacks: what the pools and the workers showed, for the next state.
+        refused: reason and message of a worker that the API server did not take; None when it took all.
     """
 
     actions: tuple[Action, ...]
@@ -30,6 +31,7 @@ class Outcome:
     decision: FleetDecision
     pool_histories: PoolHistories
     setbacks: Setbacks
+    refused: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.children import Phase
-from evalfleet.reconcile.conditions import Condition, false, true
+from evalfleet.reconcile.conditions import NOT_REACHED, Condition, false, true, unknown
 from evalfleet.reconcile.decision import Create
+from evalfleet.reconcile.in_words import with_state
 from evalfleet.reconcile.job.state import Admission
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.policy.jobs import live_workers
@@ -27,27 +28,30 @@ CENTS = 4
 
 def stated(state: PolicyState, outcome: Outcome) -> PolicyDecision:
     """An outcome as a decision; `lastDecision` moves only when it changes something."""
-    return PolicyDecision(
-        conditions=_conditions(state, outcome),
+    decision = PolicyDecision(
+        conditions=_conditions(outcome),
         status=_status(state, outcome),
         actions=outcome.actions,
         requeue_seconds=limits.POLICY_TICK_SECONDS if outcome.admissions or state.ledger.open else None,
         admissions=outcome.admissions,
         outcome=outcome,
     )
+    return with_state(decision)
 
 
 def refused(state: PolicyState, reason: str, problem: str) -> PolicyDecision:
     """Nothing is decided: what runs is left alone, jobs without an admission get the reason."""
     why = (reason, f"nothing is decided until this is mended: {problem}")
-    return PolicyDecision(
-        conditions=(false("Ready", *why), false("ScalingActive", *why), true("Stalled", *why)),
+    unreached = (unknown(kind, NOT_REACHED, f"{reason}: {why[1]}") for kind in ("AbleToScale", "ScalingLimited"))
+    decision = PolicyDecision(
+        conditions=(false("Ready", *why), false("ScalingActive", *why), *unreached, true("Stalled", *why)),
         status={"observedGeneration": state.generation},
         requeue_seconds=limits.UNREADABLE_SECONDS,
         admissions={
             uid: Admission(False, 0, reason, problem) for uid, job in state.jobs.items() if job.admission is None
         },
     )
+    return with_state(decision)
 
 
 def with_refusals(state: PolicyState, decision: PolicyDecision, refusals: Mapping[str, Refusal]) -> PolicyDecision:
@@ -60,7 +64,8 @@ def with_refusals(state: PolicyState, decision: PolicyDecision, refusals: Mappin
         if not state.jobs[uid].workers:
             reason, message = refusals[uid]
             admissions[uid] = replace(admissions[uid], admitted=False, reason=reason, message=message)
-    restated = stated(state, replace(outcome, admissions=admissions))
+    refused_words = next(iter(refusals.values()))
+    restated = stated(state, replace(outcome, admissions=admissions, refused=refused_words))
     wait = None if restated.requeue_seconds is None else limits.REFUSED_SECONDS
     return replace(restated, requeue_seconds=wait)
 
@@ -123,7 +128,10 @@ def _jobs(state: PolicyState) -> dict[str, int]:
     return {"queued": len(open_jobs) - len(admitted), "admitted": len(admitted), "running": len(running)}
 
 
-def _conditions(state: PolicyState, outcome: Outcome) -> tuple[Condition, ...]:
+def _conditions(outcome: Outcome) -> tuple[Condition, ...]:
+    able = true("AbleToScale", "Able", "workers can be created and deleted")
+    if outcome.refused is not None:
+        able = false("AbleToScale", *outcome.refused)
     waiting = sum(not admission.admitted for admission in outcome.admissions.values())
     hits = "; ".join(hit.message for hit in outcome.decision.limits_hit)
     if hits:
@@ -135,6 +143,6 @@ def _conditions(state: PolicyState, outcome: Outcome) -> tuple[Condition, ...]:
     return (
         true("Ready", "Ready", "the policy is in use"),
         true("ScalingActive", "Active", "workers follow the work"),
-        true("AbleToScale", "Able", "workers can be created and deleted"),
+        able,
         limited,
     )

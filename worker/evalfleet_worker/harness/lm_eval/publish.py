@@ -29,12 +29,13 @@ def published(
 ) -> HarnessResult:
     """Results, rows and the official results file of an evaluated lm-eval task or group."""
     samples: Mapping[str, Sequence[Mapping[str, Any]]] = official["samples"]
-    results = [
+    # Groups first: where there is no room for all results, they are what is looked for.
+    results = [result for name in loaded.groups for result in _group_results(evaluation, name, official)]
+    results += [
         result
         for name, task in loaded.tasks.items()
         for result in _task_results(evaluation, name, task, official, bootstraps)
     ]
-    results += [result for name in loaded.groups for result in _group_results(evaluation, name, official)]
     rows = [_row(name, sample) for name in loaded.tasks for sample in samples[name]]
     counted = sum(len({sample["doc_id"] for sample in samples[name]}) for name in loaded.tasks)
     content = {key: value for key, value in official.items() if key != "samples"}
