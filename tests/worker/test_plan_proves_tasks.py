@@ -172,6 +172,36 @@ REFUSED = {
     "beams that are drawn": (generating(temperature=0.5, num_beams=2), ROWS, TASK, ["num_beams"]),
     "a length of nothing": (generating(max_gen_toks=0), ROWS, TASK, ["max_gen_toks", "from 1"]),
     "a number as stop string": (generating(until=[1]), ROWS, TASK, ["until"]),
+    "a text of digits alone": (
+        choice_task(doc_to_text="{{id}}"),
+        ROWS,
+        TASK,
+        ["document 3", "doc_to_text", "gold 3"],
+    ),
+    "a number to generate from": (
+        generating() | {"doc_to_text": "id"},
+        ROWS,
+        TASK,
+        ["document 0", "no text", "{{ column }}"],
+    ),
+    "a number to score": (
+        choice_task(output_type="loglikelihood", doc_to_choice=None, metric_list=metrics("acc")),
+        ROWS,
+        TASK,
+        ["document 0", "doc_to_target", "no text to score"],
+    ),
+    "an example whose answer is no text": (
+        generating() | {"doc_to_target": "answer", "num_fewshot": 1},
+        ROWS,
+        TASK,
+        ["few-shot examples", "document 0", "doc_to_target"],
+    ),
+    "a text index": (
+        choice_task(),
+        [{**row, "answer": str(row["answer"])} for row in ROWS],
+        TASK,
+        ["'0' is not among the choices", "reads it as an index"],
+    ),
     "a split that no file gives": (choice_task(test_split="dev"), ROWS, TASK, ["'dev'", "it has test"]),
 }
 
@@ -235,7 +265,7 @@ def test_a_refused_evaluation_does_not_take_the_others_with_it(model, tmp_path):
     refused = store.read_plan().extra["refused"]
     assert refused.keys() == {"bad"}
     assert refused["bad"]["reason"] == TASK
-    assert any(line.startswith("refused: InvalidTask: bad: task 'choice', metric 'f1'") for line in lines)
+    assert any(line.startswith("bad: InvalidTask: task 'choice', metric 'f1'") for line in lines)
     score(store, LengthEngine())
     finished = finish_run(run, store, tmp_path)
     assert finished.outcome == "SomeEvaluationsFailed"

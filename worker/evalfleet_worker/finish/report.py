@@ -40,6 +40,7 @@ def report_of(committed: Committed, scores: Scores, started: float) -> FinishRep
     scored = sum(result.samples for result in scores.results.values())
     planned = plan.extra["evaluations"]  # without those that the plan refused
     failed = sum(planned[name]["samples"] for name in scores.failed if name in planned)
+    failures = [failure.message for failure in scores.failed.values()]
     return FinishReport(
         run_id=committed.run.run_id,
         outcome=outcome_of(scores),
@@ -48,8 +49,8 @@ def report_of(committed: Committed, scores: Scores, started: float) -> FinishRep
         time=time_ledger(plan, merged, comparisons, time.monotonic() - started),
         results_uri=committed.store.results_uri,
         messages=(
-            *(failure.message for failure in scores.failed.values()),
-            *plan.report.messages,
+            *failures,
+            *(message for message in plan.report.messages if message not in failures),
             *_warnings(scores, proof),
         ),
         failed=tuple(scores.failed.values()),

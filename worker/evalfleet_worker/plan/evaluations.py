@@ -20,8 +20,9 @@ class PlannedEvaluations:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is scored, but perhaps not as meant."""
-        return tuple(f"{name}: {warning}" for name, plan in self.plans.items() for warning in plan.warnings)
+        """What is not scored, and what is scored, but perhaps not as meant."""
+        said = [f"{name}: {warning}" for name, plan in self.plans.items() for warning in plan.warnings]
+        return (*(report.message for report in self.refused.values()), *said)
 
 
 def plan_evaluations(run: RunSpec, context: HarnessContext) -> PlannedEvaluations:
@@ -36,11 +37,10 @@ def plan_evaluations(run: RunSpec, context: HarnessContext) -> PlannedEvaluation
         try:
             plans[evaluation.name] = _plan(evaluation, context)
         except RunError as error:
-            message = _named(evaluation.name, error.message)
-            if error.reason not in OF_ITS_OWN:
-                raise RunError(error.reason, message) from error
-            refused[evaluation.name] = ErrorReport(error.reason, message)
-            context.progress(f"refused: {error.reason}: {message}")
+            if error.reason not in OF_ITS_OWN or len(run.evaluations) == 1:
+                raise RunError(error.reason, _named(evaluation.name, error.message)) from error
+            words = error.message.removeprefix(f"{evaluation.name}: ")
+            refused[evaluation.name] = ErrorReport(error.reason, f"{evaluation.name}: {error.reason}: {words}")
     if not plans:
         reports = list(refused.values())
         raise RunError(reports[0].reason, "; ".join(report.message for report in reports))

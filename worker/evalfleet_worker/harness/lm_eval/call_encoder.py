@@ -39,13 +39,16 @@ class CallEncoder:
         Raises:
             RunError: naming task and document.
         """
+        where = f"task {instance.task_name!r}, document {instance.doc_id}"
         try:
             yield from self._requests(kind, index, instance.args)
         except RunError as error:
             if error.reason is not FailureReason.INVALID_TASK:
                 raise
-            where = f"task {instance.task_name!r}, document {instance.doc_id}"
             raise RunError(error.reason, f"{where}: {error.message}") from error
+        except (TypeError, ValueError) as error:  # tokenizers take texts only
+            words = f"{where}: {instance.args!r:.120} cannot be encoded: {error}"
+            raise RunError(FailureReason.INVALID_TASK, words) from error
 
     def _requests(self, kind: RequestType, index: int, args: tuple[Any, ...]) -> Iterator[Request]:
         encoder = self._encoder

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalfleet_worker.harness.lm_eval.templates import Wanted, members_of, wanted_by
+from evalfleet_worker.harness.lm_eval.templates import members_of, wanted_by
 from evalfleet_worker.harness.rows import Rows, missing_value
 from evalfleet_worker.harness.startup import let_torch_in
 from evalfleet_worker.protocol import FailureReason, RunError
@@ -61,56 +61,61 @@ class Shape:
 def oddities(task: Any, documents: Sequence[tuple[int, Any]]) -> Iterator[Oddity]:
     """The documents (index, document) of a task that cannot be scored as they are written, in order."""
     shape = _shape(task, documents)
-    wanted = _wanted_columns(task)
+    missing = _MissingValues(task, task.eval_docs)
     for index, document in documents:
-        yield from _missing(task, index, document, wanted)
+        yield from missing.of(index, document)
         try:
             _check(task, document, shape)
         except _OddError as odd:
             yield Oddity(index, odd.field, odd.words, fatal=odd.fatal)
 
 
-def unusable_shots(task: Any, documents: Sequence[Any]) -> Iterator[Oddity]:
-    """The few-shot examples of a task that cannot be rendered as they are written."""
-    shots, wanted = task.fewshot_cfg, _wanted_columns(task)
+def unusable_shots(task: Any, documents: Any) -> Iterator[Oddity]:
+    """The few-shot examples of a task that cannot be shown as they are written."""
+    missing = _MissingValues(task, documents)
     for index, document in enumerate(documents):
-        yield from _missing(task, index, document, wanted)
-        for field in ("doc_to_text", "doc_to_choice", "doc_to_target"):
-            try:
-                if getattr(shots, field) is not None:
-                    _value(task, field, document, getattr(shots, field))
-            except _OddError as odd:
-                yield Oddity(index, odd.field, odd.words, fatal=True)
+        yield from missing.of(index, document)
+        try:
+            _check_demonstration(task, document)
+        except _OddError as odd:
+            yield Oddity(index, odd.field, odd.words, fatal=True)
+
+
+class _MissingValues:
+    """Finds values that are missing in columns that a template uses without asking for them."""
+
+    def __init__(self, task: Any, documents: Any) -> None:
+        self._rows = documents if isinstance(documents, Rows) else Rows((), ())
+        self._wanted = {
+            member: wanted_by(template, task.features) for member, template in members_of(task.config).items()
+        }
+
+    def of(self, index: int, document: Any) -> Iterator[Oddity]:
+        """The first of one document."""
+        for member, columns in self._wanted.items():
+            for column in sorted(columns.names - columns.asked):
+                if column in document and self._rows.lacks(document[column]):
+                    words = missing_value("it", column, document[column])
+                    yield Oddity(index, member, words, FailureReason.DATASET_UNREADABLE)
+                    return
 
 
 def _shape(task: Any, documents: Sequence[tuple[int, Any]]) -> Shape:
     """By lm-eval's rule; a document 0 that cannot be rendered is reported by its check."""
     try:
         _, first = documents[0]
-        return Shape(isinstance(task.doc_to_target(first), list), isinstance(task.doc_to_text(first), int))
+        has_choices = task.config.doc_to_choice is not None
+        several_inputs = has_choices and isinstance(task.doc_to_text(first), int)
+        return Shape(isinstance(task.doc_to_target(first), list), several_inputs)
     except Exception:  # noqa: BLE001 - templates and functions of tasks raise anything
         return Shape(several_targets=False, several_inputs=False)
-
-
-def _wanted_columns(task: Any) -> dict[str, Wanted]:
-    return {member: wanted_by(template, task.features) for member, template in members_of(task.config).items()}
-
-
-def _missing(task: Any, index: int, document: Any, wanted: dict[str, Wanted]) -> Iterator[Oddity]:
-    """The first missing value of a column that a template uses without asking for it."""
-    rows = task.eval_docs if isinstance(task.eval_docs, Rows) else Rows((), ())
-    for member, columns in wanted.items():
-        for column in sorted(columns.names - columns.asked):
-            if column in document and rows.lacks(document[column]):
-                words = missing_value("it", column, document[column])
-                yield Oddity(index, member, words, FailureReason.DATASET_UNREADABLE)
-                return
 
 
 def _check(task: Any, document: Any, shape: Shape) -> None:
     text = _value(task, "doc_to_text", document)
     choices = _value(task, "doc_to_choice", document) if task.config.doc_to_choice is not None else None
     target = _value(task, "doc_to_target", document)
+    _check_text(text, shape)
     if task.config.process_results is not None or type(task).process_results is not _configurable().process_results:
         return  # the task has its own idea of a gold answer
     if task.OUTPUT_TYPE == "multiple_choice":
@@ -119,6 +124,33 @@ def _check(task: Any, document: Any, shape: Shape) -> None:
         _check_gold(field, gold, choices, shape)
     elif task.OUTPUT_TYPE == "generate_until":
         _check_target(target, choices, shape)
+    elif not isinstance(target, str):
+        raise _OddError("doc_to_target", f"{_shown(target)} is no text to score: write a template, {{{{ column }}}}")
+
+
+def _check_text(text: Any, shape: Shape) -> None:
+    """lm-eval takes a text of digits alone for the index of a choice where there are choices."""
+    if not isinstance(text, str) and not (shape.several_inputs and isinstance(text, int)):
+        raise _OddError(
+            "doc_to_text",
+            f"{_shown(text)} is a {type(text).__name__}, no text: write a template around it, such as Number: "
+            "{{ column }}",
+        )
+
+
+def _check_demonstration(task: Any, document: Any) -> None:
+    shots = task.fewshot_cfg
+    text = _value(task, "doc_to_text", document, shots.doc_to_text)
+    has_choices = shots.doc_to_choice is not None
+    choices = _value(task, "doc_to_choice", document, shots.doc_to_choice) if has_choices else None
+    answer = _value(task, "doc_to_target", document, shots.doc_to_target)
+    answer = answer[0] if isinstance(answer, list) and answer else answer
+    if not isinstance(text, str) and choices is None:
+        raise _OddError("doc_to_text", f"{_shown(text)} is no text to show as an example")
+    if not isinstance(answer, str) and (choices is None or not isinstance(answer, int)):
+        raise _OddError("doc_to_target", f"{_shown(answer)} is no text to show as an example: write {{{{ column }}}}")
+    if isinstance(answer, int) and choices is not None and not 0 <= answer < len(choices):
+        raise _OddError("doc_to_target", f"gold {answer} is no index of the {len(choices)} choices")
 
 
 def _configurable() -> Any:

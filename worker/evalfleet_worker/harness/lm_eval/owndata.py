@@ -6,7 +6,7 @@ from typing import Any
 
 from evalfleet_worker.harness.data import data_folder
 from evalfleet_worker.harness.datafiles import READERS, convert_columns, read_rows, unreadable
-from evalfleet_worker.harness.lm_eval.checks import oddities
+from evalfleet_worker.harness.lm_eval.checks import oddities, unusable_shots
 from evalfleet_worker.harness.lm_eval.metrics import check_metrics
 from evalfleet_worker.harness.lm_eval.seeds import kept_random_state
 from evalfleet_worker.harness.lm_eval.templates import is_bare_name, members_of, wanted_by
@@ -142,8 +142,20 @@ def _check(task: Any, spec: LmEvalSpec) -> None:
         _check_columns(name, member, template, task)
     with kept_random_state():
         for odd in oddities(task, documents_to_score(task, spec)):
-            place = f" ({documents.place(odd.document)})" if isinstance(documents, Rows) else ""
-            raise odd.refusal(name, place)
+            raise odd.refusal(name, _place(documents, odd.document))
+        shots = task.fewshot_docs() if _shot_count(task, spec) else None
+        for odd in unusable_shots(task, shots or ()):
+            raise odd.refusal(name, f" of the few-shot examples{_place(shots, odd.document)}")
+
+
+def _place(documents: Any, index: int) -> str:
+    return f" ({documents.place(index)})" if isinstance(documents, Rows) else ""
+
+
+def _shot_count(task: Any, spec: LmEvalSpec) -> int:
+    """Few-shot examples that a prompt will have, by lm-eval's rule: a 0 of the config holds."""
+    own: int | None = task.config.num_fewshot
+    return spec.num_few_shot if spec.num_few_shot is not None and own != 0 else own or 0
 
 
 def _check_columns(name: str, member: str, template: str, task: Any) -> None:
