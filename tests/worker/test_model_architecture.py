@@ -14,8 +14,8 @@ from evalfleet_worker.plan.planner import plan_run
 from evalfleet_worker.protocol import EngineSpec, FailureReason, LmEvalSpec, ModelSpec, RunError
 from evalfleet_worker.store.run_store import RunStore
 
-pytest.importorskip("torch")
-from transformers import AutoConfig
+torch = pytest.importorskip("torch")
+from transformers import AutoConfig  # noqa: E402
 
 
 def config_of(folder, kind, **members):
@@ -213,3 +213,31 @@ def test_latent_attention_counts_the_mean_of_key_and_value_size(tmp_path):
     tiny_model("deepseek_v3").save_pretrained(tmp_path)
     facts = resolve_model(ModelSpec(str(tmp_path)), tmp_path).config
     assert facts.head_size == (16 + 8) // 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "expected"),
+    [
+        ("bert", {}, 64),
+        ("roberta", {}, 62),
+        ("mpnet", {"tokenizer_config.json": {"model_max_length": 60}}, 60),
+        ("bert", {"tokenizer_config.json": {"model_max_length": 512}}, 64),
+        (
+            "bert",
+            {"sentence_bert_config.json": {"max_seq_length": 32}, "tokenizer_config.json": {"model_max_length": 60}},
+            32,
+        ),
+    ],
+)
+def test_an_encoder_reads_as_many_tokens_as_sentence_transformers_gives_it(kind, files, expected, tmp_path):
+    from transformers import AutoModel
+
+    sizes = {name: SIZES[name] for name in SIZES if not name.endswith("_id") and "key_value" not in name}
+    config = AutoConfig.for_model(kind, **{**sizes, "pad_token_id": 1})
+    model = AutoModel.from_config(config)
+    model.save_pretrained(tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    longest = resolve_model(ModelSpec(str(tmp_path)), tmp_path).config.context_length
+    assert longest == expected
+    model(input_ids=torch.full((1, longest), 5))

@@ -213,3 +213,35 @@ def test_shards_are_complete_or_named(tmp_path):
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(RunError, match=r"lacks model\.safetensors\.index\.json"):
         resolve_model(ModelSpec(str(tmp_path)), tmp_path)
+
+
+def stored_in_fp8(folder):
+    """Write a tiny Llama's projections as fp8 with one scale each."""
+    tiny_model("llama").save_pretrained(folder)
+    state = load_file(folder / "model.safetensors")
+    for name in [name for name in state if "_proj" in name]:
+        scale = state[name].abs().max() / 448
+        state[name] = (state[name] / scale).to(torch.float8_e4m3fn)
+        state[f"{name}_scale_inv"] = scale.reshape(1, 1)
+    method = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
+    return state
+
+
+def test_quantized_weights_are_checked_when_they_are_loaded(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    from evalfleet_worker.model.weights_report import report_of
+
+    state = stored_in_fp8(tmp_path)
+
+    def loaded():
+        save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+        check_report(report_of(*AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True), False), "m")
+
+    loaded()
+    assert proof(tmp_path, tmp_path).is_known
+    del state["model.layers.0.mlp.up_proj.weight"]
+    with pytest.raises(RunError, match=r"1 missing: model\.layers\.0\.mlp\.up_proj\.weight"):
+        loaded()

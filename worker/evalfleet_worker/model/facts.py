@@ -14,6 +14,9 @@ TOKENIZER_INFINITY = 1000000000000000019884624838656
 ENCODER_ARCHITECTURES = ("Model", "ForMaskedLM", "ForSequenceClassification")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+POSITIONS_BEHIND_PADDING = frozenset(
+    {"roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "xmod"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class ModelFacts:
         embedding_parameters: those of the input embedding (no arithmetic per token).
         head_size: of an attention head; where keys and values differ (MLA) the mean of both.
         weight_bytes: bytes of the stored weights.
-        context_length: longest input in tokens, by lm-eval's rule.
+        context_length: longest input in tokens, by lm-eval's rule; of an encoder by sentence-transformers'.
         needs_remote_code: the model brings Python code of its own.
         idle_parameters: weights of the experts that a token does not visit (no arithmetic per token).
     """
@@ -55,18 +58,21 @@ class ModelFacts:
         return f"{self.model_type}-{self.layers}x{self.hidden}-{self.parameters}"
 
 
-def facts_of(config: Any, headers: Sequence[TensorHeader], tokenizer_folder: Path) -> ModelFacts:
+def facts_of(config: Any, headers: Sequence[TensorHeader], folder: Path, tokenizer_folder: Path) -> ModelFacts:
     """Facts of a model.
 
     Args:
         config: of transformers; its class knows defaults and the other names of what is asked here.
         headers: of all stored tensors.
+        folder: of the model; that of a sentence encoder may bound the length of texts.
         tokenizer_folder: may bound the context length.
     """
+    kind = _kind(config)
+    longest = context_length(config, tokenizer_folder)
     text = config.get_text_config(decoder=True)
     hidden, heads, vocabulary = _number(text, "hidden_size"), _heads(text), _number(text, "vocab_size")
     return ModelFacts(
-        kind=_kind(config),
+        kind=kind,
         model_type=str(config.model_type),
         parameters=sum(header.values for header in headers),
         embedding_parameters=vocabulary * hidden,
@@ -77,7 +83,7 @@ def facts_of(config: Any, headers: Sequence[TensorHeader], tokenizer_folder: Pat
         kv_heads=_number(text, "num_key_value_heads", "num_kv_heads", default=heads),
         head_size=_head_size(text, hidden // max(heads, 1)),
         vocabulary=vocabulary,
-        context_length=context_length(config, tokenizer_folder),
+        context_length=longest if kind == "causal-lm" else encoded_length(config, longest, folder, tokenizer_folder),
         weight_bytes=sum(header.end - header.begin for header in headers),
         tied_embeddings=bool(getattr(text, "tie_word_embeddings", True)),
         needs_remote_code=bool(getattr(config, "auto_map", None)),
@@ -91,9 +97,29 @@ def context_length(config: Any, tokenizer_folder: Path) -> int:
     for name in ("n_positions", "max_position_embeddings", "n_ctx"):
         if getattr(text, name, None) is not None:
             return int(getattr(text, name))
-    tokenizer_config = tokenizer_folder / "tokenizer_config.json"
-    limit = read_json(tokenizer_config).get("model_max_length") if tokenizer_config.exists() else None
-    return int(limit) if limit is not None and limit != TOKENIZER_INFINITY else DEFAULT_CONTEXT_LENGTH
+    return _tokenizer_length(tokenizer_folder) or DEFAULT_CONTEXT_LENGTH
+
+
+def encoded_length(config: Any, positions: int, folder: Path, tokenizer_folder: Path) -> int:
+    """Longest text of an encoder in tokens, by sentence-transformers' rule: what its own file says, else what fits.
+
+    Args:
+        config: of the model; RoBERTa's kin number their positions from behind that of the padding.
+        positions: rows of the position embedding.
+        folder: of the model, with `sentence_bert_config.json` where it is a sentence encoder.
+        tokenizer_folder: its `model_max_length` counts where the model says nothing.
+    """
+    offset = config.pad_token_id + 1 if config.model_type in POSITIONS_BEHIND_PADDING and config.pad_token_id else 0
+    fitting = positions - offset
+    own = folder / "sentence_bert_config.json"
+    asked = (read_json(own).get("max_seq_length") if own.exists() else None) or _tokenizer_length(tokenizer_folder)
+    return min(fitting, int(asked)) if asked else fitting
+
+
+def _tokenizer_length(folder: Path) -> int | None:
+    file = folder / "tokenizer_config.json"
+    limit = read_json(file).get("model_max_length") if file.exists() else None
+    return int(limit) if limit is not None and limit != TOKENIZER_INFINITY else None
 
 
 def _idle_parameters(text: Any, headers: Sequence[TensorHeader]) -> int:

@@ -56,7 +56,7 @@ class ResolvedModel:
     @cached_property
     def config(self) -> ModelFacts:
         """Facts read from the config and the weight headers."""
-        return facts_of(self.transformers_config, self.headers, self.tokenizer_path)
+        return facts_of(self.transformers_config, self.headers, self.path, self.tokenizer_path)
 
     @cached_property
     def digest(self) -> str:

@@ -16,7 +16,7 @@ IGNORED_BUFFERS = re.compile(
     r"(rotary_emb\.inv_freq|\bposition_ids|\bmasked_bias|(attn|attention)\.bias|\.[kv]_scale)$"
 )
 """Constants that older versions stored and scales of a quantized cache: no weights."""
-HEADS_OF_OTHERS = frozenset({"score", "classifier", "classification_head", "qa_outputs"})
+HEADS_OF_OTHERS = frozenset({"score", "score_head", "classifier", "classification_head", "qa_outputs"})
 UNUSED_BY_ENCODERS = re.compile(r"(^|\.)pooler\.")
 """Sentence embeddings are taken from the hidden states before it."""
 EXPERT = re.compile(r"^(?P<prefix>.*\.experts\.)(?P<index>\d+)(?P<suffix>\..*)$")
@@ -56,7 +56,9 @@ def report_of(model: Any, info: Mapping[str, Any], is_encoder: bool) -> WeightsR
         f"{name} {list(stored)} instead of {list(wanted)}" for name, stored, wanted in info["mismatched_keys"]
     ]
     broken = [f"{name} (its parts do not fit together)" for name in unmade]
-    foreign = _foreign(model, info["unexpected_keys"], is_encoder)
+    # Beside its weights a quantized model stores what its method names as it likes.
+    is_quantized = getattr(model, "hf_quantizer", None) is not None
+    foreign = [] if is_quantized else _foreign(model, info["unexpected_keys"], is_encoder)
     return WeightsReport(type(model).__name__, sorted(missing - unmade), sorted(foreign), sorted(mismatched + broken))
 
 
