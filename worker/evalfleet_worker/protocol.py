@@ -267,6 +267,16 @@ class RunIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationFailure:
+    """Why an evaluation has no score, or will have none."""
+
+    evaluation: str
+    reason: str
+    """A `FailureReason`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReport:
     """The size of a planned run, known before a GPU exists."""
 
@@ -291,6 +301,8 @@ class PlanReport:
     """The numerics class of the run, in words."""
     messages: tuple[str, ...] = ()
     """What a person should know before the run is paid for."""
+    refused: tuple[EvaluationFailure, ...] = ()
+    """Evaluations that cannot be scored as they are written; the others are planned."""
     version: int = PROTOCOL_VERSION
 
 
@@ -362,16 +374,6 @@ class TimeLedger:
     scoring_seconds: float = 0.0
     wasted_seconds: float = 0.0
     finish_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationFailure:
-    """Why an evaluation of a finished run has no score."""
-
-    evaluation: str
-    reason: str
-    """A `FailureReason`."""
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

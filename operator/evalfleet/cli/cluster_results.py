@@ -3,14 +3,12 @@
 import math
 from typing import Any
 
-import typer
-
 from evalfleet.cli.connection import Place, read
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail, print_data
 from evalfleet.cli.text import condition
 from evalfleet.local.run.report import print_report
-from evalfleet_worker.protocol import FinishReport, Result, SampleCounts, TimeLedger
+from evalfleet_worker.protocol import FinishReport, Result, RunOutcome, SampleCounts, TimeLedger
 
 SHOWN = ("results", "resultsTruncated", "samples", "time", "resultsUri")
 
@@ -18,30 +16,39 @@ SHOWN = ("results", "resultsTruncated", "samples", "time", "resultsUri")
 def show_cluster_results(name: str, place: Place, form: Format) -> None:
     """Print the results of an EvaluationJob; its condition Succeeded decides how the command ends."""
     body = read(place, name, lambda reader: reader.get("EvaluationJob", name))
-    status, ended = body.get("status") or {}, condition(body, "Succeeded").get("status")
-    message = condition(body, "Ready").get("message", "the operator has not seen it yet")
+    status, ended = body.get("status") or {}, condition(body, "Succeeded")
+    who = f"{body['metadata']['namespace']}/{name}"
     if not status.get("results"):
-        fail(f"{body['metadata']['namespace']}/{name} has no results: {message}", Exit.CANNOT_SUCCEED)
+        fail(f"{who} {_why_not(body, 'has no results')}", Exit.CANNOT_SUCCEED)
     if form.for_people:
-        print_report(report_of(name, status), form)
-        _say_what_is_left_out(status)
+        print_report(report_of(name, status, ended), form)
     else:
-        print_data({key: status[key] for key in SHOWN if key in status}, form)
-    if ended != "True":
-        fail(f"{body['metadata']['namespace']}/{name} has no full score: {message}", Exit.NO_FULL_SCORE)
+        outcome = {"outcome": outcome_of(ended), "message": ended.get("message", "")}
+        print_data({**outcome, **{key: status[key] for key in SHOWN if key in status}}, form)
+    if ended.get("status") != "True":
+        fail(f"{who} {_why_not(body, 'has no full score')}", Exit.NO_FULL_SCORE)
 
 
-def _say_what_is_left_out(status: dict[str, Any]) -> None:
-    if status.get("resultsTruncated"):
-        typer.echo(f"{status['resultsTruncated']} more results lie at {status.get('resultsUri', 'the store')}")
+def _why_not(body: Any, lack: str) -> str:
+    ended = condition(body, "Succeeded")
+    if ended.get("status") == "False":
+        return f"Failed ({ended['reason']}): {ended['message']}"
+    return f"{lack}: {condition(body, 'Ready').get('message', 'the operator has not seen it yet')}"
 
 
-def report_of(name: str, status: dict[str, Any]) -> FinishReport:
-    """The status of a finished EvaluationJob as a report."""
+def outcome_of(ended: Any) -> str:
+    """The outcome that the condition Succeeded says; of one that nobody has set, that the job runs."""
+    if ended.get("status") == "True":
+        return str(RunOutcome.COMPLETE)
+    return str(ended.get("reason") or RunOutcome.INCOMPLETE)
+
+
+def report_of(name: str, status: dict[str, Any], ended: Any) -> FinishReport:
+    """The status of an EvaluationJob, whose condition Succeeded is `ended`, as a report."""
     samples, time = status.get("samples") or {}, status.get("time") or {}
     return FinishReport(
         run_id=name,
-        outcome="Complete",
+        outcome=outcome_of(ended),
         results=tuple(_result(row) for row in status["results"]),
         samples=SampleCounts(
             samples.get("planned", 0),
@@ -55,6 +62,7 @@ def report_of(name: str, status: dict[str, Any]) -> FinishReport:
             wasted_seconds=time.get("wastedGpuSeconds", 0),
         ),
         results_uri=status.get("resultsUri", ""),
+        truncated=int(status.get("resultsTruncated", 0)),
     )
 
 
@@ -73,7 +81,7 @@ def _result(row: dict[str, Any]) -> Result:
         low=numbers["low"],
         high=numbers["high"],
         n=int(row.get("n", 0)),
-        method=row.get("method", ""),
-        filter=row.get("filter", ""),
         task=row.get("task", ""),
+        filter=row.get("filter", ""),
+        method=row.get("method", ""),
     )

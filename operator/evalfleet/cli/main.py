@@ -1,11 +1,11 @@
 """The `evalfleet` command; also `kubectl evalfleet` through the plugin name.
 
-Exit codes: 0 success; 1 the evaluation ended without a full score; 2 wrong usage or manifest; 3 the run cannot succeed
-as it is (the message says why); 130 interrupted, resumable with the same command.
+Exit codes are in `evalfleet.cli.exits`, for all commands.
 """
 
 import importlib
 import sys
+import traceback
 
 import typer
 
@@ -52,6 +52,10 @@ def main() -> None:
         if (error.name or "").partition(".")[0] in OWN_PACKAGES:
             raise
         print(f"error: the package {error.name} is not installed; {ADVICE}", file=sys.stderr)  # noqa: T201
+        sys.exit(Exit.CANNOT_SUCCEED)
+    except Exception:  # noqa: BLE001 - 1 would say that an evaluation ended without a full score
+        traceback.print_exc()
+        print("error: this is a fault of evalfleet: please report it with the lines above", file=sys.stderr)  # noqa: T201
         sys.exit(Exit.CANNOT_SUCCEED)
 
 

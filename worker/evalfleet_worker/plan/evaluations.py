@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evalfleet_worker.harness.interface import HarnessContext, HarnessPlan
 from evalfleet_worker.harness.registry import harness_of
-from evalfleet_worker.protocol import ErrorReport, EvaluationSpec, FailureReason, RunError, RunSpec
+from evalfleet_worker.protocol import ErrorReport, EvaluationFailure, EvaluationSpec, FailureReason, RunError, RunSpec
 
 OF_ITS_OWN = frozenset({FailureReason.INVALID_TASK, FailureReason.UNSUPPORTED_TASK, FailureReason.DATASET_UNREADABLE})
 """Reasons that lie in one evaluation and say nothing about the others; any other ends the run."""
@@ -17,6 +17,11 @@ class PlannedEvaluations:
 
     plans: Mapping[str, HarnessPlan]
     refused: Mapping[str, ErrorReport]
+
+    @property
+    def failures(self) -> tuple[EvaluationFailure, ...]:
+        """The refusals as the report of the plan has them."""
+        return tuple(EvaluationFailure(name, report.reason, report.message) for name, report in self.refused.items())
 
     @property
     def warnings(self) -> tuple[str, ...]:

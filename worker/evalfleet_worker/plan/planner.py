@@ -129,6 +129,7 @@ def _draft(run: RunSpec, model: ResolvedModel | None, evaluations: PlannedEvalua
         samples=sum(plan.samples for plan in harness_plans.values()),
         numerics=str(numerics),
         messages=(*messages, *evaluations.warnings),
+        refused=evaluations.failures,
     )
     documents = {
         f"{name}/{file}": content for name, plan in harness_plans.items() for file, content in plan.documents.items()

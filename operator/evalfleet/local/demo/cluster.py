@@ -19,7 +19,7 @@ from evalfleet.api.wire import API_VERSION
 from evalfleet.cli.cluster_results import report_of
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail, print_data
-from evalfleet.cli.text import money, saved_percent
+from evalfleet.cli.text import condition, money, saved_percent
 from evalfleet.local.cluster import LocalCluster, Pool, local_cluster
 from evalfleet.local.demo.workspace import write_workspace
 from evalfleet.local.run.report import print_report
@@ -138,7 +138,7 @@ def _show(status: dict[str, Any], output: Format) -> None:
     if not status.get("results"):
         fail("; ".join(c["message"] for c in status["conditions"] if c["type"] == "Failed"), Exit.CANNOT_SUCCEED)
     if output.for_people:
-        print_report(report_of(JOB, status), output)
+        print_report(report_of(JOB, status, condition({"status": status}, "Succeeded")), output)
         workers = status.get("workers") or {}
         typer.echo(f"reclaimed workers: {workers.get('preemptions', 0)}; none of them was a failure")
         typer.echo(cost_line(status))

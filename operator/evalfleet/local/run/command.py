@@ -13,12 +13,14 @@ from evalfleet.api.manifest import ManifestError, read_evaluation_job
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import Format, fail
 from evalfleet.local.run.display import make_display
+from evalfleet.local.run.identity import to_show
 from evalfleet.local.run.layout import Wish
 from evalfleet.local.run.limit import TimeOverError, time_limit
+from evalfleet.local.run.localrun import LocalRun
 from evalfleet.local.run.lock import RunBusyError, run_lock
 from evalfleet.local.run.report import print_report
 from evalfleet.local.run.steps import StepError
-from evalfleet.local.run.supervise import LocalRun, Observer, published_report, run_local
+from evalfleet.local.run.supervise import Observer, published_report, run_local
 from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet_worker.protocol import FinishReport, RunError, RunOutcome, RunSpec
 
@@ -69,7 +71,9 @@ def show_results(manifest: Path, options: LocalOptions) -> None:
     """Print the published report of a local run, or say what is missing; exit codes as of the run itself."""
     with ended_in_words():
         _, run = read_run(manifest, options)
+        run, warnings = to_show(run, make_display(quiet=True))
         report = published_report(run, make_display(quiet=True))
+        report = replace(report, messages=(*report.messages, *warnings))
     if report.outcome == RunOutcome.INCOMPLETE:
         left = f"{report.units_left} units are left; `evalfleet run {manifest}` resumes"
         fail(f"no results yet: {left}", Exit.CANNOT_SUCCEED)
@@ -117,7 +121,7 @@ def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalR
     spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}")
     wish = replace(options.wish, most=options.wish.most or job.spec.max_workers)
     cache = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"
-    return LocalRun(spec, wish, cache, cache / "runs" / spec.run_id)
+    return LocalRun(spec, wish, cache.absolute(), cache.absolute() / "runs" / spec.run_id)
 
 
 def resolve_paths(spec: RunSpec, folder: Path) -> RunSpec:

@@ -9,12 +9,15 @@ from typing import Any
 
 import typer
 
+from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import print_data, screen_width
 from evalfleet.cli.table import printable, wrapped
 from evalfleet.local.run.command import LocalOptions, ended_in_words, read_run, store_uri
-from evalfleet.local.run.display import make_display
+from evalfleet.local.run.display import Display, make_display
+from evalfleet.local.run.identity import identified
+from evalfleet.local.run.localrun import LocalRun
 from evalfleet.local.run.steps import StepError
-from evalfleet.local.run.supervise import LocalRun, plan_run
+from evalfleet.local.run.supervise import plan_run
 from evalfleet_worker.protocol import PlanReport, to_json
 
 UNCHECKED = "not checked here: deadline, budget, prices and the store of a cluster"
@@ -24,7 +27,7 @@ def plan_manifest(manifest: Path, options: LocalOptions) -> PlanReport:
     """Plan the manifest and print its size; ends the command with the reason when it cannot succeed."""
     with ended_in_words():
         _, run = read_run(manifest, options)
-        with _planned_at(run, options.store) as place, make_display(options.quiet) as display:
+        with make_display(options.quiet) as display, _planned_at(run, options.store, display) as place:
             try:
                 report = plan_run(place, display)
             except StepError as error:
@@ -34,15 +37,17 @@ def plan_manifest(manifest: Path, options: LocalOptions) -> PlanReport:
     if options.output.for_people:
         typer.echo(plan_text(run.spec.name, report, screen_width(options.output)))
     else:
-        print_data({"canSucceed": True, **to_json(report)}, options.output)
+        print_data({"canSucceed": not report.refused, **to_json(report)}, options.output)
+    if report.refused:
+        raise typer.Exit(Exit.CANNOT_SUCCEED)
     return report
 
 
 @contextmanager
-def _planned_at(run: LocalRun, store: str | None) -> Iterator[LocalRun]:
+def _planned_at(run: LocalRun, store: str | None, display: Display) -> Iterator[LocalRun]:
     """The run in the store that was asked for, else in one that is thrown away: a check leaves nothing behind."""
     if store is not None:
-        yield run
+        yield identified(run, display)
         return
     with tempfile.TemporaryDirectory(prefix="evalfleet-plan-") as folder:
         yield replace(run, spec=replace(run.spec, store_uri=store_uri(folder)))
@@ -65,7 +70,9 @@ def plan_text(name: str, plan: PlanReport, width: int | None) -> str:
         "numerics": plan.numerics,
         "model": plan.model_digest,
     }
-    lines = [f"EvaluationJob {name} can succeed"]
+    left = f"{len(plan.refused)} of its evaluations cannot be scored as written; the others would be"
+    lines = [f"EvaluationJob {name} " + (f"cannot have a full score: {left}" if plan.refused else "can succeed")]
+    lines += [f"  Refused: {failure.message} ({failure.reason})" for failure in plan.refused]
     lines += [f"  {key:<9} {value}" for key, value in facts.items() if value]
     lines += [f"! {message}" for message in plan.messages]
     return "\n".join(part for line in [*lines, UNCHECKED] for part in wrapped(printable(line), width))

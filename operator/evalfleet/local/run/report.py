@@ -22,6 +22,8 @@ def print_report(report: FinishReport, form: Format) -> None:
     lines = [f"Failed: {failure.message} ({failure.reason})" for failure in report.failed]
     told = {failure.message for failure in report.failed}
     lines += [f"! {message}" for message in report.messages if message not in told]
+    if report.truncated:
+        lines.append(f"! {report.truncated} more results lie at {report.results_uri}")
     if report.published:
         lines.append(f"result of {clock(report.published)}: nothing was run")
     lines += [f"engine: {words}" for words in report.engine]

@@ -4,16 +4,17 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from evalfleet.local.run.display import Display
-from evalfleet.local.run.layout import Seat, Wish, seats
+from evalfleet.local.run.identity import identified
+from evalfleet.local.run.layout import Seat, seats
+from evalfleet.local.run.localrun import LocalRun
 from evalfleet.local.run.machine import this_machine
 from evalfleet.local.run.processes import Launch, Process, start, start_worker
 from evalfleet.local.run.reactions import Reaction, WorkerExit, react
 from evalfleet.local.run.snapshot import Snapshot, snapshot
 from evalfleet.local.run.steps import error_of, run_silent_step, run_step
-from evalfleet_worker.protocol import FailureReason, FinishReport, PlanReport, RunError, RunOutcome, RunSpec
+from evalfleet_worker.protocol import FailureReason, FinishReport, PlanReport, RunError, RunOutcome
 
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 20.0
@@ -21,27 +22,6 @@ FINISH_ATTEMPTS = 3
 EVERYBODY = "*"
 
 Observer = Callable[["Supervisor", Snapshot], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LocalRun:
-    """One run on this machine.
-
-    Attributes:
-        spec: what to evaluate.
-        wish: devices and number of workers.
-        cache: node cache folder.
-        log_folder: logs and termination messages of the processes.
-    """
-
-    spec: RunSpec
-    wish: Wish
-    cache: Path
-    log_folder: Path
-
-    def prepare(self) -> Launch:
-        """Write down what its processes share."""
-        return Launch.prepare(self.spec, self.log_folder, self.cache)
 
 
 def run_local(run: LocalRun, display: Display, observer: Observer | None = None) -> FinishReport:
@@ -52,11 +32,11 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
         KeyboardInterrupt: after the workers have been stopped in good order.
     """
     begun = time.monotonic()
-    launch = run.prepare()
-    if (shown := _finished_before(launch, display)) is not None:
-        return shown
     machine = this_machine(run.wish.device)
-    plan = plan_run(run, display)
+    run = identified(run, display)
+    if (shown := _finished_before(run, display)) is not None:
+        return shown
+    plan, launch = plan_run(run, display), run.prepare()
     planned = time.monotonic()
     places = seats(machine, plan.memory_bytes, run.wish)
     give_back(launch, EVERYBODY)  # this process holds the run's lock: whoever held claims before is dead
@@ -66,7 +46,7 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
         scored = time.monotonic()
         report = run_step(launch, "finish", FinishReport, display)
         if report.outcome != RunOutcome.INCOMPLETE:
-            _marker(launch).write_text(launch.spec.store_uri, "utf-8")
+            run.remember_finished()
             display.event(_wall(begun, planned, scored))
             return report
         display.event(f"{report.units_left} units were damaged and are scored again")
@@ -74,23 +54,17 @@ def run_local(run: LocalRun, display: Display, observer: Observer | None = None)
     raise RunError(FailureReason.STORE_CORRUPT, "units keep being damaged in the store: check its disk")
 
 
-def _finished_before(launch: Launch, display: Display) -> FinishReport | None:
+def _finished_before(run: LocalRun, display: Display) -> FinishReport | None:
     """The report of a run that ended here before, unless its store has lost it since."""
-    marker = _marker(launch)
-    if not marker.exists() or marker.read_text("utf-8") != launch.spec.store_uri:
+    if run.last_finished() != run.spec.run_id:
         return None
     try:
-        report = run_step(launch, "finish", FinishReport, display)
+        report = published_report(run, display)
     except RunError as error:
         if error.reason is not FailureReason.INCOMPLETE:
             raise
         return None
     return None if report.outcome == RunOutcome.INCOMPLETE else report
-
-
-def _marker(launch: Launch) -> Path:
-    """File beside the logs of a run that ended, with its store: nothing is planned or started to show it again."""
-    return launch.log_folder / "finished"
 
 
 def plan_run(run: LocalRun, display: Display) -> PlanReport:
@@ -102,7 +76,7 @@ def plan_run(run: LocalRun, display: Display) -> PlanReport:
     display.event(f"planning {run.spec.name}: {', '.join(e.name for e in run.spec.evaluations)}")
     plan = run_step(run.prepare(), "plan", PlanReport, display)
     display.event(describe_plan(plan))
-    for message in plan.messages:
+    for message in (*(failure.message for failure in plan.refused), *plan.messages):
         display.event(f"! {message}")
     return plan
 
