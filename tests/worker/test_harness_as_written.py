@@ -159,6 +159,21 @@ def test_no_document_is_a_demonstration_of_itself(place, hflm, engine, tmp_path)
     assert_same_answers(samples(store), expected["samples"]["choice"])
 
 
+INPUTS = choice_task(
+    doc_to_text="{{answer}}",  # the index of the right context
+    doc_to_choice="{{options}}",
+    doc_to_target="{{ 'is near the river' }}",
+    metric_list=metrics("acc"),
+)
+
+
+def test_choices_may_be_the_contexts(place, hflm, engine, tmp_path):
+    store, _ = evaluate(run_of(*place, LmEvalSpec(task_config=INPUTS), tmp_path / "store"), engine, tmp_path)
+    expected = reference(hflm, place[1], INPUTS, tmp_path / "yaml", bootstrap_iters=BOOTSTRAP)
+    assert_same_answers(samples(store), expected["samples"]["choice"])
+    assert official(store)["results"]["choice"]["acc,none"] == expected["results"]["choice"]["acc,none"]
+
+
 def test_a_list_of_golds_shows_the_text_of_the_first(place, tmp_path):
     config = choice_task(**dataset("test", "train"), training_split="train", doc_to_target="{{[answer]}}")
     store, _ = evaluate(

@@ -1,5 +1,6 @@
 """Data files that are nearly right: odd line ends, a byte-order mark, holes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,14 @@ def test_a_hole_in_a_column_is_named_and_never_becomes_the_text_none(tmp_path: P
 def test_a_line_that_is_no_object_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="must be a JSON object"):
         columns(tmp_path, "x.jsonl", "[1, 2]\n")
+
+
+def test_an_empty_cell_is_refused_until_the_job_says_that_it_is_text(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\none,two\nthree,\n", "utf-8")
+    run = RunSpec("n", "n", "r", "s", ModelSpec("m"), (), data_uri=f"file://{tmp_path}")
+    with pytest.raises(RunError, match=r"x\.csv: row 2 has an empty cell in column 'b'.*naValues: Keep"):
+        read_columns(run, "x.csv", ["a", "b"])
+    assert read_columns(replace(run, na_values="Keep"), "x.csv", ["a", "b"]) == {
+        "a": ["one", "three"],
+        "b": ["two", ""],
+    }

@@ -147,6 +147,7 @@ def _samples(loaded: LoadedTasks) -> int:
 def _evaluate(
     model: Any, loaded: LoadedTasks, spec: LmEvalSpec, context: HarnessContext, bootstrap: bool = True
 ) -> Mapping[str, Any]:
+    """lm-eval's own evaluation; without a `bootstrap`, also without the samples, for the rehearsal."""
     from lm_eval.evaluator import evaluate
 
     for task in loaded.tasks.values():
@@ -158,7 +159,7 @@ def _evaluate(
         limit=spec.limit,
         samples=None if spec.samples is None else chosen,
         **({} if bootstrap else {"bootstrap_iters": 0}),
-        log_samples=True,
+        log_samples=bootstrap or spec.predict_only,
         confirm_run_unsafe_code=context.run.allow_unsafe_code,
         **prompt_options(spec),
     )
