@@ -135,6 +135,12 @@ def message(job: Object, kind: str = "WorkersReady") -> str:
     return str(condition(job, kind)["message"])
 
 
+def test_what_forbids_a_pod_is_said_in_the_api_servers_words(place: Place) -> None:
+    job = place.limited.wait_for("refused", "Planned", "Unknown", "ObjectRefused")
+    assert "must be less than or equal to cpu limit of 500m" in message(job, "Planned")
+    place.client.delete(f"/api/v1/namespaces/{LIMITED}/limitranges/small")
+
+
 def test_a_sidecar_that_comes_first_and_never_ends_is_nobody(place: Place) -> None:
     place.bench.wait_for("beside", "Succeeded")
 
@@ -227,15 +233,12 @@ def test_a_job_in_the_queue_of_another_controller_keeps_its_place(place: Place) 
     place.bench.wait_for("queued", "Succeeded")
 
 
-def test_what_forbids_a_pod_is_said_in_the_api_servers_words(place: Place) -> None:
-    job = place.limited.wait_for("refused", "Planned", "Unknown", "ObjectRefused")
-    assert "must be less than or equal to cpu limit of 500m" in message(job, "Planned")
-    place.client.delete(f"/api/v1/namespaces/{LIMITED}/limitranges/small")
-    place.limited.wait_for("refused", "Succeeded")
-
-
 def test_a_worker_that_does_not_move_is_replaced(place: Place) -> None:
     node = place.nodes.nodes["silent"]
     wait_until(lambda: node.pods_seen >= 2, "a silent worker stays")
     job = place.client.get(place.bench.job_path("silent"))
     assert counted(job, "failures") == 0
+
+
+def test_what_was_forbidden_goes_on_when_it_is_allowed(place: Place) -> None:
+    place.limited.wait_for("refused", "Succeeded")

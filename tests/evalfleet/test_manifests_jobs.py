@@ -41,7 +41,7 @@ def test_every_pod_is_restricted_and_has_no_token(index: int) -> None:
 def test_a_disruption_never_counts_and_the_fatal_code_ends_at_once() -> None:
     rules = bodies()[1]["spec"]["podFailurePolicy"]["rules"]
     assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    assert rules[1]["onExitCodes"]["values"] == [64, 69, 126, 127, 128]
+    assert rules[1]["onExitCodes"]["values"] == [64, 69, 70, 126, 127, 128]
     assert rules[2]["onExitCodes"]["values"] == [75, 143]
     assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {"worker"}
 

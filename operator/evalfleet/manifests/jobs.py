@@ -100,7 +100,7 @@ def _failure_rules() -> list[Object]:
     Only the worker's own exit code says so, whatever other containers somebody has put into the pod.
     """
     ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
-    hopeless = [int(ExitCode.FATAL), int(ExitCode.UNSUITABLE), *CANNOT_START]
+    hopeless = [int(ExitCode.FATAL), int(ExitCode.UNSUITABLE), int(ExitCode.BROKEN_WORKER), *CANNOT_START]
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailJob", "onExitCodes": _worker_exits(hopeless)},

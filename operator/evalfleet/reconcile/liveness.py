@@ -23,7 +23,7 @@ DISRUPTIONS = {
     "EvictionByEvictionAPI": "Drained",
     "PreemptionByScheduler": "Preempted",
 }
-ELSEWHERE = frozenset({int(ExitCode.UNSUITABLE)})
+ELSEWHERE = frozenset({int(ExitCode.UNSUITABLE), int(ExitCode.BROKEN_WORKER)})
 """Exit codes by which a worker says that its machine is of no use to it."""
 THROWN_OUT = frozenset({"Evicted", "Rejected", "Lost", "Unsuitable"})
 """Causes of an end on a machine that lives, and would do the same again."""

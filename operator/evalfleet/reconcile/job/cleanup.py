@@ -6,6 +6,7 @@ from evalfleet import limits
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import ORDER, restated
 from evalfleet.reconcile.decision import Action, Delete
+from evalfleet.reconcile.job.attempts import supersede
 from evalfleet.reconcile.job.cost import cost_status
 from evalfleet.reconcile.job.deadline import suspended_seconds
 from evalfleet.reconcile.job.state import JobState, removal
@@ -16,16 +17,15 @@ from evalfleet.reconcile.steps import Step
 def ended(state: JobState) -> Step:
     """A terminal job keeps its conditions; its children go, and after the TTL the object itself."""
     kept_until = _logs_kept_until(state)
-    left = [*(worker.child for worker in state.workers), state.plan, state.finish]
-    children: list[Action] = [
-        removal(state.identity, child)
-        for child in left
-        if child.phase is not Phase.MISSING and not (child.phase is Phase.FAILED and state.now < kept_until)
-    ]
+    every = (*(worker.child for worker in state.workers), state.plan, state.finish)
+    left = [child for child in every if child.phase is not Phase.MISSING]
+    kept = [child for child in left if child.phase is Phase.FAILED and state.now < kept_until]
+    children: list[Action] = [removal(state.identity, child) for child in left if child not in kept]
+    children += supersede(state).actions
     due = _deletion_due(state)
     if due is not None and due <= state.now and not state.deleting:
         children.append(Delete("EvaluationJob", state.identity.namespace, state.identity.name, state.identity.uid))
-    looks = [moment for moment in (due, kept_until if len(children) < len(left) else None) if moment is not None]
+    looks = [moment for moment in (due, kept_until if kept else None) if moment is not None]
     wait = min(((moment - state.now).total_seconds() for moment in looks if moment > state.now), default=None)
     words = restated(state.status["conditions"], *ORDER)
     status = {"observedGeneration": state.generation, **cost_status(state)}
