@@ -54,12 +54,13 @@ def write_tokenizer(folder, words=WORDS):
 
 
 def generation_requests(prompts, seeds=None, **arguments):
-    """One request to generate for each prompt of token ids."""
+    """One request to generate for each prompt of token ids, with arguments as complete as the plan writes them."""
     import json
 
     from evalfleet_worker.requests import Request, RequestType
 
     seeds = seeds or [None] * len(prompts)
+    arguments = {"until": [], "max_gen_toks": 256, "do_sample": False, **arguments}
     return [
         Request(row, "e", RequestType.GENERATE_UNTIL, row, token_ids=ids, arguments=json.dumps(arguments), seed=seed)
         for row, (ids, seed) in enumerate(zip(prompts, seeds, strict=True))

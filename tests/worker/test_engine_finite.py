@@ -43,8 +43,9 @@ LOG_LIKELIHOOD = [
     Request(row, "capitals", RequestType.LOGLIKELIHOOD, row, token_ids=(5, 6, 7, row), continuation_length=2)
     for row in range(40, 44)
 ]
+FOUR_TOKENS = '{"until": [], "max_gen_toks": 4, "do_sample": false}'
 GENERATION = [
-    replace(request, type=RequestType.GENERATE_UNTIL, continuation_length=0, arguments='{"max_gen_toks": 4}')
+    replace(request, type=RequestType.GENERATE_UNTIL, continuation_length=0, arguments=FOUR_TOKENS)
     for request in LOG_LIKELIHOOD
 ]
 BOTH = pytest.mark.parametrize("requests", [LOG_LIKELIHOOD, GENERATION], ids=["scored", "generated"])

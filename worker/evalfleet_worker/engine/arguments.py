@@ -1,19 +1,16 @@
 """What a request to generate asks for, and the text that its tokens make. Torch-free."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalfleet_worker.protocol import FailureReason, RunError
-
-DEFAULT_MAX_NEW_TOKENS = 256
-"""lm-eval's `HFLM.max_gen_toks`."""
-LENGTH_ALIASES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Normalised generation arguments (`lm_eval.models.utils.normalize_gen_kwargs`).
+    """What decides an answer, complete: what is not named has transformers' default.
 
     Attributes:
         until: stop strings, the end-of-text string among them.
@@ -48,29 +45,19 @@ class Generation:
         return cut_at_stop(decoded if self.think_end is None else decoded.lstrip(), self.until)
 
 
-def normalise(arguments: dict[str, Any], end_of_text: str | None) -> Generation:
-    """lm-eval's reading of generation arguments: aliases, defaults, greedy unless a temperature is given."""
-    given = dict(arguments)
-    until = given.pop("until", None) or []
-    until = [until] if isinstance(until, str) else list(until)
-    if end_of_text is not None and end_of_text not in until:
-        until.append(end_of_text)
-    lengths = [given.pop(name, None) for name in LENGTH_ALIASES]
-    length = next((value for value in lengths if value is not None), DEFAULT_MAX_NEW_TOKENS)
-    temperature = float(given.pop("temperature", None) or 0.0)
-    do_sample = given.pop("do_sample", None)
-    options = {name: given.pop(name) for name in ("top_k", "top_p", "min_p") if given.get(name) is not None}
-    if do_sample and temperature == 0.0 and "temperature" in arguments:
-        raise RunError(
-            FailureReason.INVALID_TASK, "do_sample with temperature 0: set a temperature above 0 or leave it out"
-        )
-    if temperature > 0.0:
-        options["temperature"] = temperature
-    sampled = temperature > 0.0 if do_sample is None else bool(do_sample)
-    if sampled and int(given.get("num_beams") or 1) > 1:
-        raise RunError(FailureReason.INVALID_TASK, "num_beams with do_sample: beams are searched, not drawn; set one")
-    think_end = given.pop("think_end_token", None)
-    return Generation(tuple(until), int(length), sampled, options if sampled else {}, given, think_end)
+def read_arguments(arguments: str) -> Generation:
+    """The arguments of a request; the plan has checked them and written all that decides the answer."""
+    given = json.loads(arguments)
+    sampling = {name: given.pop(name) for name in SAMPLING if name in given}
+    do_sample = bool(given.pop("do_sample"))
+    return Generation(
+        until=tuple(given.pop("until")),
+        max_new_tokens=int(given.pop("max_gen_toks")),
+        do_sample=do_sample,
+        options=sampling if do_sample else {},
+        think_end=given.pop("think_end_token", None),
+        others=given,
+    )
 
 
 def cut_at_stop(text: str, until: Sequence[str]) -> str:

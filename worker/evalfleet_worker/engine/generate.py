@@ -8,7 +8,6 @@ model's generation_config but its token ids (BOS, EOS, padding). A length, a bea
 recommends holds only if the plan wrote it into the arguments.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from transformers import GenerationConfig
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from evalfleet_worker.engine.arguments import Generation, normalise
+from evalfleet_worker.engine.arguments import Generation, read_arguments
 from evalfleet_worker.engine.batches import Growth, batches
 from evalfleet_worker.engine.device import dtype_name
 from evalfleet_worker.engine.memory import Batch, Steps, run_steps
@@ -54,7 +53,7 @@ class Generator:
         texts: dict[tuple[Any, ...], str] = {}
         for arguments in dict.fromkeys(request.arguments for request in requests):
             group = [request for request in requests if request.arguments == arguments]
-            texts.update(self._generate_group(group, self._normalise(arguments)))
+            texts.update(self._generate_group(group, read_arguments(arguments)))
         return [Answer(request.row, text=texts[_identity(request)]) for request in requests]
 
     def _generate_group(self, requests: list[Request], generation: Generation) -> dict[tuple[Any, ...], str]:
@@ -111,11 +110,6 @@ class Generator:
         lengths = stop.lengths if generation.beams == 1 else [None]
         answers = (generation.after_thinking(row[:length]) for row, length in zip(rows, lengths, strict=True))
         return [generation.text(tokenizer.decode(answer, skip_special_tokens=True)) for answer in answers]
-
-    def _normalise(self, arguments: str) -> Generation:
-        tokenizer = self._read_tokenizer()
-        end = tokenizer.decode([tokenizer.eos_token_id], skip_special_tokens=False) if tokenizer.eos_token_id else None
-        return normalise(json.loads(arguments or "{}"), end)
 
     def _read_tokenizer(self) -> Any:
         if self._tokenizer is None:
