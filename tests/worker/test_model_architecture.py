@@ -9,12 +9,14 @@ from lm_eval_suite import choice_task, generation_task, run_of, write_documents,
 from model_families import SIZES, tiny_model
 
 from evalfleet_worker.model.architecture import check_causal_lm, check_encoder, check_quantization, load_config
+from evalfleet_worker.model.facts import context_length, facts_of
 from evalfleet_worker.model.resolve import resolve_model
 from evalfleet_worker.plan.planner import plan_run
 from evalfleet_worker.protocol import EngineSpec, FailureReason, LmEvalSpec, ModelSpec, RunError
 from evalfleet_worker.store.run_store import RunStore
 
 torch = pytest.importorskip("torch")
+from lm_eval.models.utils import resolve_max_length  # noqa: E402
 from transformers import AutoConfig  # noqa: E402
 
 
@@ -74,7 +76,18 @@ def test_what_predicts_no_next_token_is_refused_with_what_it_is(kind, members, w
     ],
 )
 def test_what_predicts_the_next_token_passes(kind, members, tmp_path):
-    check_causal_lm(config_of(tmp_path, kind, **members), "m")
+    config = config_of(tmp_path, kind, **members)
+    check_causal_lm(config, "m")
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 7}')  # lm-eval asks the model first
+    facts = facts_of(config, (), tmp_path, tmp_path)
+    assert facts.kind == "causal-lm"
+    assert facts.context_length == resolve_max_length(config, AutoLength)
+
+
+class AutoLength:
+    """A tokenizer, as far as its length goes."""
+
+    model_max_length = 7
 
 
 def test_embeddings_need_a_text_encoder(tmp_path):
@@ -183,10 +196,6 @@ def nested(folder, **text):
 
 
 def test_the_context_of_a_nested_config_is_that_of_its_text_model(tmp_path):
-    from lm_eval.models.utils import resolve_max_length
-
-    from evalfleet_worker.model.facts import context_length
-
     sparse = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 64}}
     (tmp_path / "config.json").write_text(json.dumps(sparse))  # as published: the length is its class's default
     config = load_config(tmp_path, trust_remote_code=False)

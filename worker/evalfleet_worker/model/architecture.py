@@ -63,7 +63,7 @@ def check_causal_lm(config: Any, uri: str) -> None:
     Raises:
         RunError: ModelUnreadable, which says what the model is and what can be evaluated instead.
     """
-    what = _not_causal(config)
+    what = what_else(config)
     if what:
         raise RunError(
             FailureReason.MODEL_UNREADABLE,
@@ -88,8 +88,8 @@ def check_encoder(config: Any, uri: str) -> None:
         )
 
 
-def _not_causal(config: Any) -> str:
-    """What the model is instead, in words; empty for a causal language model."""
+def what_else(config: Any) -> str:
+    """What the model is instead of a causal language model, in words; empty for one."""
     kind = config.model_type
     other_heads = [name for name in config.architectures or () if name.endswith(HEADS_OF_OTHERS)]
     if getattr(config, "is_encoder_decoder", False):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from evalfleet_worker.model.architecture import what_else
 from evalfleet_worker.model.files import read_json
 from evalfleet_worker.model.weights_header import TensorHeader
 
 DEFAULT_CONTEXT_LENGTH = 2048
 """lm-eval's default where neither config nor tokenizer says a length (`DEFAULT_MAX_LENGTH`)."""
 TOKENIZER_INFINITY = 1000000000000000019884624838656
-ENCODER_ARCHITECTURES = ("Model", "ForMaskedLM", "ForSequenceClassification")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 POSITIONS_BEHIND_PADDING = frozenset(
@@ -67,7 +67,7 @@ def facts_of(config: Any, headers: Sequence[TensorHeader], folder: Path, tokeniz
         folder: of the model; that of a sentence encoder may bound the length of texts.
         tokenizer_folder: may bound the context length.
     """
-    kind = _kind(config)
+    kind: Literal["causal-lm", "encoder"] = "encoder" if what_else(config) else "causal-lm"
     longest = context_length(config, tokenizer_folder)
     text = config.get_text_config(decoder=True)
     hidden, heads, vocabulary = _number(text, "hidden_size"), _heads(text), _number(text, "vocab_size")
@@ -145,13 +145,6 @@ def _head_size(text: Any, default: int) -> int:
     keys = _number(text, "qk_nope_head_dim") + _number(text, "qk_rope_head_dim")
     values = _number(text, "v_head_dim")
     return (keys + values) // 2 if keys and values else _number(text, "head_dim", default=default)
-
-
-def _kind(config: Any) -> Literal["causal-lm", "encoder"]:
-    architectures = config.architectures or []
-    if any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures):
-        return "causal-lm"
-    return "encoder" if any(name.endswith(ENCODER_ARCHITECTURES) for name in architectures) else "causal-lm"
 
 
 def _number(config: Any, *names: str, default: int = 0) -> int:
