@@ -167,6 +167,8 @@ SAME_RESOURCE = 3
 """Evictions for lack of one resource after which the job names the request to raise."""
 STALLED_SECONDS = 900.0
 """After so long without a way out a job is stalled: somebody has to look."""
+ATTEMPTS_STALLED = 6
+"""Attempts of a plan or finish step, five minutes of them, after which somebody has to look; they go on."""
 REPORTS_LOST = 5
 """Attempts that end well and report nothing: then the image is not what it should be."""
 POD_CREATION_SECONDS = 2.0

@@ -229,6 +229,16 @@ def test_the_resource_that_ran_out_is_read_from_the_kubelets_words(message: str,
     assert resource_of(message) == resource
 
 
+def test_a_sidecar_that_runs_is_not_what_the_pod_waits_for() -> None:
+    for restarts, said in (({"restartPolicy": "Always"}, False), ({}, True)):
+        found = as_written(kubelet.creating, inits=("proxy",))
+        found["spec"]["initContainers"] = [{"name": "proxy", "image": "init:1", **restarts}]
+        found["status"]["initContainerStatuses"] = [{"name": "proxy", "state": {"running": {}}}]
+        waits = verdict(found)
+        assert isinstance(waits, Starting)
+        assert ("init container proxy has not ended" in waits.why.message) is said
+
+
 def test_the_job_controllers_words_become_a_reason() -> None:
     quota = refusal_reason(['Error creating: pods "x" is forbidden: exceeded quota: compute, requested: limits.cpu=1'])
     ranges = refusal_reason(['Error creating: Pod "x" is invalid: containers[0].resources.requests: Invalid value'])
@@ -237,3 +247,6 @@ def test_the_job_controllers_words_become_a_reason() -> None:
     assert (quota.reason, "exceeded quota: compute" in quota.message) == ("WaitingForQuota", True)
     assert (ranges.reason, "resources.requests: Invalid value" in ranges.message) == ("ObjectRefused", True)
     assert refusal_reason([]) is None
+    unnamed = refusal_reason(['Error creating: pods "x" is forbidden: failed quota: q: must specify limits.cpu'])
+    assert unnamed is not None
+    assert (unnamed.reason, "must specify limits.cpu" in unnamed.message) == ("ObjectRefused", True)

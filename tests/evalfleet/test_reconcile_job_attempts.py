@@ -89,6 +89,24 @@ def test_attempts_come_less_and_less_often_but_never_end(number: int) -> None:
     assert Attempt(gone, number, NOW).next_due == NOW + timedelta(seconds=pause)
 
 
+def test_many_attempts_are_a_matter_for_somebody_and_name_the_request_to_raise() -> None:
+    gone = child_of(JOB, [pod(kubelet.evicted())], NOW)
+    few, many = (decide(finishing(gone, number, 1.0)) for number in (2, limits.ATTEMPTS_STALLED))
+    assert "planResources" not in says(few, "Ready")[2]
+    assert not any(c.type == "Stalled" for c in few.conditions)
+    assert "raise spec.worker.planResources.ephemeralStorage" in says(many, "Ready")[2]
+    assert says(many, "Stalled")[:2] == ("True", "Evicted")
+
+
+def test_a_program_that_always_fails_beside_a_container_that_never_ends_fails_the_run() -> None:
+    found = pod(kubelet.ended(1, message="boom"))
+    found["status"] |= {"phase": "Running"}
+    found["status"]["containerStatuses"].append({"name": "proxy", "state": {"running": {}}})
+    made = child_of(JOB, [found], NOW)
+    assert created(decide(finishing(made, 1))) == ["job-finish-2"]
+    assert "boom" in says(decide(finishing(made, limits.REPORTS_LOST)), "Failed")[2]
+
+
 def test_an_older_attempt_goes_in_a_pass_of_its_own() -> None:
     running = replace(finishing(child(Phase.RUNNING)), superseded={"job-finish-1": "uid"}, finish_attempt=2)
     assert [(a.name, a.uid) for a in decide(running).actions if isinstance(a, Delete)] == [("job-finish-1", "uid")]

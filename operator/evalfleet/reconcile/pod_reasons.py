@@ -68,7 +68,7 @@ def waiting_reason(pod: Object) -> Reason:
     graver = [why for why in found if why is not None]
     if graver:
         return min(graver, key=lambda why: (why.whose is not Whose.JOB, why.reason == "WaitingForPod"))
-    running = [name for name, _, _ in _init_states(pod, "running")]
+    running = [name for name, _, _ in _init_states(pod, "running") if name not in _sidecars(pod)]
     if running:
         return Reason("WaitingForPod", f"the pod is starting: init container {running[0]} has not ended")
     return Reason("WaitingForPod", "the pod is starting")
@@ -95,9 +95,21 @@ def resource_of(message: str) -> str | None:
     return None if disk is None else "ephemeral-storage"
 
 
+def request_of(resource: str, member: str) -> str:
+    """What of a spec asks for a resource; `member` is `resources` or `planResources`."""
+    known = {"ephemeral-storage": "ephemeralStorage", "memory": "memory", "cpu": "cpu"}.get(resource)
+    return f"spec.worker.{member}.{known}" if known else f"the request of {resource}"
+
+
 def _init_states(pod: Object, kind: str) -> Iterator[tuple[str, str, Object]]:
     status = {"initContainerStatuses": (pod.get("status") or {}).get("initContainerStatuses")}
     return container_states({"status": status}, kind)
+
+
+def _sidecars(pod: Object) -> frozenset[str]:
+    """Names of the init containers that are meant to run beside the worker."""
+    inits = (pod.get("spec") or {}).get("initContainers") or []
+    return frozenset(str(container.get("name")) for container in inits if container.get("restartPolicy") == "Always")
 
 
 def _container_reason(name: str, image: str, waiting: Object) -> Reason | None:
@@ -141,6 +153,6 @@ def refusal_reason(messages: Iterable[str]) -> Reason | None:
     if newest is None:
         return None
     said = newest.removeprefix("Error creating: ")
-    if "exceeded quota" in said or "failed quota" in said:
+    if "exceeded quota" in said:
         return Reason("WaitingForQuota", f"a ResourceQuota of the namespace refuses the pod: {said}", Whose.JOB)
     return Reason("ObjectRefused", f"the API server refuses the pod: {said}", Whose.JOB)

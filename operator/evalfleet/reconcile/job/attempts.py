@@ -10,11 +10,20 @@ from datetime import datetime, timedelta
 from evalfleet import limits
 from evalfleet.manifests.jobs import OWN_FAILURES
 from evalfleet.reconcile.children import ANOTHER, Child, Phase
+from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.decision import Delete
 from evalfleet.reconcile.job.state import JobState
-from evalfleet.reconcile.job.terminal import stamp
-from evalfleet.reconcile.liveness import FOREVER, Ended, Starting, alive_beside, clock_ahead, judge
-from evalfleet.reconcile.pod_reasons import Reason, Whose
+from evalfleet.reconcile.job.terminal import held, stamp
+from evalfleet.reconcile.liveness import (
+    FOREVER,
+    THROWN_OUT,
+    Starting,
+    alive_beside,
+    clock_ahead,
+    judge,
+    worker_end,
+)
+from evalfleet.reconcile.pod_reasons import Reason, Whose, request_of, resource_of
 from evalfleet.reconcile.steps import Step
 
 PATIENCE = replace(FOREVER, start_seconds=limits.CPU_START_SECONDS)
@@ -71,11 +80,31 @@ def supersede(state: JobState) -> Step:
 
 
 def again(attempt: Attempt, message: str, now: datetime) -> str:
-    """What went wrong, and when it is tried again."""
-    said = message.removesuffix(ANOTHER)
+    """What went wrong, what to do about it where that is known, and when it is tried again."""
+    said, gone = message.removesuffix(ANOTHER), attempt.child.gone
+    resource = resource_of(gone.message) if gone is not None and gone.cause in THROWN_OUT else None
+    if resource is not None and attempt.number >= limits.SAME_RESOURCE:
+        said += f"; raise {request_of(resource, 'planResources')}"
     if attempt.next_due is None or attempt.next_due <= now:
         return f"{said}; another attempt begins"
     return f"{said}; attempt {attempt.number + 1} begins at {stamp(attempt.next_due)}"
+
+
+def told(attempt: Attempt, reason: str, message: str) -> tuple[Condition, ...]:
+    """Conditions of a job between two attempts: on its way, and after many of them stalled as well as tried again."""
+    return held(reason, message, stalled=attempt.number >= limits.ATTEMPTS_STALLED)
+
+
+def fails_always(attempt: Attempt, now: datetime) -> bool:
+    """Whether the program has failed by itself again and again, in pods whose Jobs would never say so."""
+    return attempt.number >= limits.REPORTS_LOST and _fails_unheard(attempt.child, now)
+
+
+def _fails_unheard(child: Child, now: datetime) -> bool:
+    """Whether a worker failed whose Job waits: for another container, or for the clock of the node."""
+    if child.phase is not Phase.WAITING or child.pod is None:
+        return False
+    return worker_end(child.pod, now) is not None and bool(alive_beside(child.pod) or clock_ahead(child.pod, now))
 
 
 def stalls(child: Child, now: datetime) -> bool:
@@ -99,11 +128,11 @@ def fault(attempt: Attempt, now: datetime) -> Reason | None:
         return None
     if child.whose is Whose.JOB:
         return Reason(child.reason, child.message) if child.over else None
+    if _fails_unheard(child, now):
+        return None if fails_always(attempt, now) else Reason(child.reason, child.message)
     verdict = judge(child.pod, now, PATIENCE)
     if isinstance(verdict, Starting) and now > verdict.until:
         return Reason(
             verdict.why.reason, f"it did not start in {limits.CPU_START_SECONDS:.0f} s: {verdict.why.message}"
         )
-    if isinstance(verdict, Ended) and (alive_beside(child.pod) or clock_ahead(child.pod, now)):
-        return Reason(child.reason, child.message)
     return None

@@ -7,7 +7,7 @@ from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false
 from evalfleet.reconcile.decision import Create, Delete
-from evalfleet.reconcile.job.attempts import Attempt, again, fault, finish_attempt, stalls
+from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, finish_attempt, stalls, told
 from evalfleet.reconcile.job.plan import failure_reason, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message
 from evalfleet.reconcile.job.state import JobState, removal
@@ -33,12 +33,12 @@ def finish(state: JobState) -> Step:
             return _finished(state, attempt)
         case Phase.FAILED:
             return _failed(state)
-        case Phase.WAITING if state.finish.reason in HOPELESS:  # the next attempt would need as much memory
-            return _failed(state)
+        case Phase.WAITING if state.finish.reason in HOPELESS or fails_always(attempt, state.now):
+            return _failed(state)  # the next attempt would need as much memory, or fail as well
         case Phase.WAITING:
             message = f"the finish pod is not running yet: {waiting_message(state, state.finish)}"
-            told = held(state.finish.reason, message, stalled=stalls(state.finish, state.now))
-            return Step(told, halt=True, requeue_seconds=limits.RUNNING_SECONDS)
+            words = held(state.finish.reason, message, stalled=stalls(state.finish, state.now))
+            return Step(words, halt=True, requeue_seconds=limits.RUNNING_SECONDS)
         case _:
             return Step(waiting("Finishing", FINISHING), halt=True)
 
@@ -53,7 +53,7 @@ def _again(state: JobState, attempt: Attempt, reason: str, message: str) -> Step
     said, seconds = again(attempt, message, state.now), attempt.wait_seconds(state.now)
     if seconds == 0:
         return _start(state, attempt, reason, said)
-    return Step(waiting(reason, said), halt=True, requeue_seconds=seconds)
+    return Step(told(attempt, reason, said), halt=True, requeue_seconds=seconds)
 
 
 def _failed(state: JobState) -> Step:

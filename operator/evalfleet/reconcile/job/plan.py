@@ -5,7 +5,7 @@ from evalfleet.manifests.jobs import plan_job, spec_config_map
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, unknown
 from evalfleet.reconcile.decision import Create
-from evalfleet.reconcile.job.attempts import Attempt, again, fault, plan_attempt, stalls
+from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, plan_attempt, stalls, told
 from evalfleet.reconcile.job.known import planned_condition
 from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message
 from evalfleet.reconcile.job.state import JobState, plan_status, removal
@@ -31,8 +31,8 @@ def plan(state: JobState) -> Step:
             return _planned(state, attempt)
         case Phase.FAILED:
             return _failed(state)
-        case Phase.WAITING if state.plan.reason in HOPELESS:  # the next attempt would need as much memory
-            return _failed(state)
+        case Phase.WAITING if state.plan.reason in HOPELESS or fails_always(attempt, state.now):
+            return _failed(state)  # the next attempt would need as much memory, or fail as well
         case _:
             return _wait(state)
 
@@ -60,7 +60,7 @@ def _again(state: JobState, attempt: Attempt, reason: str, message: str) -> Step
     said, seconds = again(attempt, message, state.now), attempt.wait_seconds(state.now)
     if seconds == 0:
         return _start(state, attempt, said, reason)
-    return Step((false("Planned", reason, said), *waiting(reason, said)), halt=True, requeue_seconds=seconds)
+    return Step((false("Planned", reason, said), *told(attempt, reason, said)), halt=True, requeue_seconds=seconds)
 
 
 def _planned(state: JobState, attempt: Attempt) -> Step:
@@ -92,9 +92,9 @@ def _wait(state: JobState) -> Step:
     child = state.plan
     if child.phase is Phase.WAITING:
         message = f"the plan pod is not running yet: {waiting_message(state, child)}"
-        told = held(child.reason, message, stalled=stalls(child, state.now))
+        words = held(child.reason, message, stalled=stalls(child, state.now))
         return Step(
-            (unknown("Planned", child.reason, message), *told), halt=True, requeue_seconds=limits.RUNNING_SECONDS
+            (unknown("Planned", child.reason, message), *words), halt=True, requeue_seconds=limits.RUNNING_SECONDS
         )
     message = "planning: datasets are read and tokenized on a CPU"
     return Step((false("Planned", "Planning", message), *waiting("Planning", message)), halt=True)

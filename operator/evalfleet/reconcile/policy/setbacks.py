@@ -30,11 +30,10 @@ from evalfleet.reconcile.liveness import (
     judge,
     moment,
 )
-from evalfleet.reconcile.pod_reasons import Reason, Whose, resource_of
+from evalfleet.reconcile.pod_reasons import Reason, Whose, request_of, resource_of
 
 ANYWHERE = ""
 """In place of a pool: no other pool would help."""
-REQUESTS = {"ephemeral-storage": "ephemeralStorage", "memory": "memory", "cpu": "cpu"}
 MACHINES_FAULT = THROWN_OUT | {"NodeLost", "Stuck"}
 
 
@@ -61,9 +60,8 @@ class Setback:
         for resource in self.resources:
             times = self.resources.count(resource)
             if times >= limits.SAME_RESOURCE:
-                member = REQUESTS.get(resource)
-                what = f"spec.worker.resources.{member}" if member else f"the request of {resource}"
-                return f"evicted {times} times for lack of {resource}: raise {what} (of the policy, or of a new job)"
+                what = f"{request_of(resource, 'resources')} (of the policy, or of a new job)"
+                return f"evicted {times} times for lack of {resource}: raise {what}"
         return None
 
 
