@@ -514,3 +514,17 @@ def test_while_no_worker_runs_the_message_is_what_is_waited_for() -> None:
     step = decide(job_state(planned(status=HALF, workers=(NO_NODE,))))
     assert says(step, "Ready") == ("False", "WaitingForNode")
     assert stated(step, "Ready").message == "50 % done; job-w0-1: no node fits"
+
+
+def test_jobs_that_have_done_their_part_make_room_for_the_finish() -> None:
+    refused = {**condition("Ready", "False"), "reason": "WaitingForQuota"}
+    done = (worker(phase=Phase.SUCCEEDED),)
+    for units, left in (
+        (10, ["job-plan", "job-w0-1"]),
+        (9, []),
+    ):  # what its workers say may be ahead of what is counted
+        status = {**planned()["status"], "progress": {"unitsDone": units}}
+        status["conditions"] = [*status["conditions"], refused]
+        plan = child(Phase.SUCCEEDED, name="job-plan")
+        step = decide(job_state(planned(status=status, plan=plan, workers=done)))
+        assert (deleted(step), created(step)) == (left, ["Job/job-finish-1"])

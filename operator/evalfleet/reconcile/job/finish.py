@@ -5,12 +5,12 @@ from typing import Any
 from evalfleet import limits
 from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
-from evalfleet.reconcile.conditions import false
+from evalfleet.reconcile.conditions import false, find
 from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, finish_attempt, stalls, told
 from evalfleet.reconcile.job.plan import failure_reason, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message
-from evalfleet.reconcile.job.state import JobState, removal
+from evalfleet.reconcile.job.state import JobState, fold_progress, removal
 from evalfleet.reconcile.job.terminal import failed, held, succeeded, waiting
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
@@ -45,7 +45,16 @@ def finish(state: JobState) -> Step:
 
 def _start(state: JobState, attempt: Attempt, reason: str = "Finishing", message: str = FINISHING) -> Step:
     body = finish_job(state.identity, pod_shape(state), attempt.number + 1, attempt.node)
-    return Step(waiting(reason, message), actions=(Create(body),), halt=True)
+    return Step(waiting(reason, message), actions=(*_release(state), Create(body)), halt=True)
+
+
+def _release(state: JobState) -> tuple[Delete, ...]:
+    """Jobs that have done their part make room where a quota on Jobs leaves none for the finish."""
+    ready = find(state.status.get("conditions") or [], "Ready") or {}
+    if ready.get("reason") != "WaitingForQuota" or fold_progress(state).units_done < state.planned_units:
+        return ()
+    done = (state.plan, *(worker.child for worker in state.workers))
+    return tuple(removal(state.identity, child) for child in done if child.phase is Phase.SUCCEEDED)
 
 
 def _again(state: JobState, attempt: Attempt, reason: str, message: str) -> Step:
