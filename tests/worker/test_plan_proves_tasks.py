@@ -202,6 +202,28 @@ REFUSED = {
         TASK,
         ["'0' is not among the choices", "reads it as an index"],
     ),
+    "no text": (choice_task(doc_to_text=None), ROWS, TASK, ["document 0", "doc_to_text", "not set"]),
+    "no choices in the config": (choice_task(doc_to_choice=None), ROWS, TASK, ["document 0", "doc_to_choice"]),
+    "no target": (generating() | {"doc_to_target": None}, ROWS, TASK, ["document 0", "doc_to_target", "not set"]),
+    "no repeats": (generating() | {"repeats": 0}, ROWS, TASK, ["task 'generate'"]),
+    "a member of the file that is not there": (
+        choice_task(dataset_kwargs={"data_files": {"test": "test.jsonl"}, "field": "rows"}),
+        '{"data": []}',
+        DATA,
+        ["test.jsonl", "no member 'rows'"],
+    ),
+    "a slice of a split": (
+        choice_task(dataset_kwargs={"data_files": {"test": "test.jsonl"}, "split": "test[:2]"}),
+        ROWS,
+        "UnsupportedTask",
+        ["dataset_kwargs: split", "data_files"],
+    ),
+    "a delimiter of two characters": (
+        choice_task(dataset_path="csv", dataset_kwargs={"data_files": {"test": "test.jsonl"}, "delimiter": "||"}),
+        "a||b\n",
+        DATA,
+        ["test.jsonl", "delimiter"],
+    ),
     "a split that no file gives": (choice_task(test_split="dev"), ROWS, TASK, ["'dev'", "it has test"]),
 }
 

@@ -56,7 +56,7 @@ def _read_file(kind: str, name: str, path: Path, options: Mapping[str, Any]) -> 
             f"{name} is not {error.encoding} (byte {error.object[error.start]:#04x} at {error.start}): "
             "save it as UTF-8, or name its encoding in dataset_kwargs.encoding"
         ) from error
-    except (OSError, EOFError, ValueError, LookupError, RecursionError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, TypeError, LookupError, RecursionError, csv.Error) as error:
         raise unreadable(f"{name} cannot be read as {path.suffix[1:] or kind}: {error}") from error
 
 
@@ -119,7 +119,10 @@ def _reads_back(convert: Callable[[str], Any], cell: Any) -> bool:
 def _read_json(text: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     field = options.get("field")
     if field is not None:
-        return _members(_parse(text)[field])
+        whole = _parse(text)
+        if not isinstance(whole, dict) or field not in whole:
+            raise ValueError(f"it has no member {field!r}, which dataset_kwargs.field names")
+        return _members(whole[field])
     if text.lstrip().startswith("["):
         return _members(_parse(text))
     try:

@@ -67,11 +67,16 @@ def _spec(evaluation: EvaluationSpec) -> EmbeddingSpec:
 
 
 def _scores(spec: EmbeddingSpec, columns: Columns) -> list[float]:
+    return [_score(spec, row, score) for row, score in enumerate(columns[spec.score_column], start=1)]
+
+
+def _score(spec: EmbeddingSpec, row: int, score: Any) -> float:
     try:
-        return [_finite(score) for score in columns[spec.score_column]]
+        return _finite(score)
     except (TypeError, ValueError) as error:
         raise RunError(
-            FailureReason.DATASET_UNREADABLE, f"{spec.dataset}: column {spec.score_column!r} holds no numbers: {error}"
+            FailureReason.DATASET_UNREADABLE,
+            f"{spec.dataset}: row {row}: column {spec.score_column!r} holds no numbers: {error}",
         ) from error
 
 

@@ -160,6 +160,8 @@ def _configurable() -> Any:
 
 
 def _value(task: Any, field: str, document: Any, *override: Any) -> Any:
+    if getattr(task.config, field) is None and getattr(type(task), field) is getattr(_configurable(), field):
+        raise _OddError(field, "it is not set: write the name of a column or a template", fatal=True)
     try:
         return getattr(task, field)(document, *override)
     except RunError:

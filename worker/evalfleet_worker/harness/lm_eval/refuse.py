@@ -14,7 +14,7 @@ from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 FILE_FORMATS = ("json", "csv", "parquet", "text", "arrow")
 """`dataset_path` values that read files below `data.uri`; anything else is a data set of the hub."""
 
-LOADER_OPTIONS = ("data_files", "field", "delimiter", "column_names", "split", "encoding")
+LOADER_OPTIONS = ("data_files", "field", "delimiter", "column_names", "encoding")
 """Options of `datasets.load_dataset` that an inline config may give: what the files hold, never how to get them."""
 TASK_NAME = re.compile(r"[\w.,:()+\- ]{1,200}")
 FUNCTION_KEYS = ("class", "custom_dataset", "process_docs", "process_results", "use_prompt")
