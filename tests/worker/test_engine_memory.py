@@ -3,17 +3,19 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import random_model
 
-from evalfleet_worker.engine.estimate import memory_needed
+from evalfleet_worker.engine.device import Placement, budget_of
+from evalfleet_worker.engine.estimate import STEP_ROWS, memory_needed
 from evalfleet_worker.engine.memory import Batch, Steps, available_host_bytes, check_fits, run_steps, step_budget
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.model.facts import ModelFacts
-from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.protocol import FailureReason, Numerics, RunError
 
 FACTS = ModelFacts(
     kind="causal-lm", model_type="llama", parameters=8_000_000_000, embedding_parameters=131_072 * 4096, layers=32,
@@ -118,6 +120,20 @@ def test_the_step_budget_grows_with_memory_and_is_never_below_what_works():
     with pytest.raises(RunError):
         step_budget(FACTS, "cuda", 2**28, 2)
     assert memory_needed(FACTS, 2048, 2) > memory_needed(FACTS, 1024, 2) > FACTS.parameters * 2
+
+
+def test_a_strict_step_is_the_plan_s_or_none():
+    placement = Placement(torch.device("cpu"), torch.float32, "cpu", Numerics(strict=True, step_tokens=5000))
+    tiny = replace(
+        FACTS, parameters=1000, vocabulary=512, hidden=64, intermediate=96, heads=4, kv_heads=2, head_size=16
+    )
+    assert budget_of(tiny, placement, 300) == Budget(5000, STEP_ROWS)  # more than a CPU needs, but it was asked for
+    assert budget_of(tiny, replace(placement, numerics=Numerics()), 300) == Budget(300, 300)
+    assert budget_of(tiny, replace(placement, numerics=Numerics()), None).tokens == 2048
+    with pytest.raises(RunError) as refused:
+        budget_of(tiny, replace(placement, numerics=Numerics(strict=True, step_tokens=10**9)), None)
+    assert refused.value.reason is FailureReason.OUT_OF_MEMORY
+    assert "1000000000 tokens" in refused.value.message
 
 
 LIMITED = """

@@ -10,6 +10,8 @@ import pytest
 from lm_eval_suite import choice_task, run_of, write_documents, write_model
 
 from evalfleet_worker.finish import finish_run
+from evalfleet_worker.loop.coordinator import Coordinator, Owner
+from evalfleet_worker.loop.meter import Meter
 from evalfleet_worker.plan.planner import plan_run
 from evalfleet_worker.protocol import (
     EngineSpec,
@@ -86,6 +88,8 @@ def test_units_tell_the_class_and_the_way_in_which_the_model_was_run(place, tmp_
         told = store.read_answers(plan, unit)[1]["engine"]
         assert told.startswith("Fast Transformers Float32 cpu; packed (probe: ")
         assert told in done.stderr
+    meter = Meter("worker", engine=told)
+    assert meter.progress(Coordinator(store, plan, Owner("o", "worker"), lambda: 0.0)).engine == told
     assert finish_run(run, store, tmp_path).engine == (told,)
 
 

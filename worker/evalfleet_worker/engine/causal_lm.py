@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, make_deterministic, place
+from evalfleet_worker.engine.device import Placement, budget_of, dtype_name, load_weights, make_deterministic, place
 from evalfleet_worker.engine.finite import check_finite
-from evalfleet_worker.engine.memory import Steps, check_fits, planned_budget, run_steps, step_budget
+from evalfleet_worker.engine.memory import Steps, check_fits, run_steps
 from evalfleet_worker.engine.pack import Scored
 from evalfleet_worker.engine.probe import choose_forward
 from evalfleet_worker.engine.score import Score
@@ -34,8 +34,7 @@ class CausalLM:
         self.model = model
         self.context_length = resolved.config.context_length
         self.forward, self.way = choose_forward(model)
-        fitting = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
-        self.budget = planned_budget(fitting, placement.numerics, run.engine.max_tokens_per_step)
+        self.budget = budget_of(resolved.config, placement, run.engine.max_tokens_per_step)
         self.numerics = placement.numerics
         self._placement = placement
         self._strict = run.engine.numerics == "Strict"

@@ -8,8 +8,16 @@ from typing import Any
 import torch
 
 from evalfleet_worker.engine.accelerator import asked_of, check_strict, choose_device
-from evalfleet_worker.engine.memory import available_host_bytes
+from evalfleet_worker.engine.memory import (
+    available_host_bytes,
+    fitting_tokens,
+    limited_budget,
+    step_budget,
+    strict_budget,
+)
+from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.engine.visible import cpu_product, look, machine_of
+from evalfleet_worker.model.facts import ModelFacts
 from evalfleet_worker.model.weights_report import check_report, report_of
 from evalfleet_worker.numerics import KERNELS, resolve_numerics
 from evalfleet_worker.protocol import Numerics, RunSpec
@@ -68,6 +76,19 @@ def place(run: RunSpec, checkpoint: str) -> Placement:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return Placement(device, DTYPES[numerics.dtype], "cpu" if device.type == "cpu" else product, numerics)
+
+
+def budget_of(facts: ModelFacts, placement: Placement, limit: int | None) -> Budget:
+    """The budget of a step: the plan's in `Strict`, else the job's limit, else what fits beside the loaded weights.
+
+    Raises:
+        RunError: OutOfMemory.
+    """
+    free, strict = placement.free_bytes(), placement.numerics.step_tokens
+    if strict:
+        return strict_budget(strict, fitting_tokens(facts, free, placement.value_bytes))
+    fitting = step_budget(facts, placement.device.type, free, placement.value_bytes)
+    return limited_budget(limit) if limit else fitting
 
 
 def make_deterministic(strict: bool) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from evalfleet_worker.engine.device import Placement, dtype_name, load_weights, make_deterministic, place
+from evalfleet_worker.engine.device import Placement, budget_of, dtype_name, load_weights, make_deterministic, place
 from evalfleet_worker.engine.finite import check_finite
-from evalfleet_worker.engine.memory import Batch, Steps, check_fits, planned_budget, run_steps, step_budget
+from evalfleet_worker.engine.memory import Batch, Steps, check_fits, run_steps
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.engine.rope import call_rope
 from evalfleet_worker.engine.threads import set_threads
@@ -100,8 +100,7 @@ def load_encoder(run: RunSpec, cache: Path) -> Encoder:
     placement = place(run, stored_dtype(resolved))
     check_fits(resolved.config, placement.free_bytes(), placement.value_bytes, placement.name)
     model = _load(str(resolved.path), placement, run)
-    fitting = step_budget(resolved.config, placement.device.type, placement.free_bytes(), placement.value_bytes)
-    budget = planned_budget(fitting, placement.numerics, run.engine.max_tokens_per_step)
+    budget = budget_of(resolved.config, placement, run.engine.max_tokens_per_step)
     return Encoder(model, placement, resolved.config.context_length, budget, resolved.fingerprint)
 
 

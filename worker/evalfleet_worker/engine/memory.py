@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from evalfleet_worker.engine.estimate import STEP_ROWS, activation_bytes, memory_needed
 from evalfleet_worker.engine.pack import Budget
 from evalfleet_worker.model.facts import ModelFacts
-from evalfleet_worker.protocol import FailureReason, Numerics, RunError
+from evalfleet_worker.protocol import FailureReason, RunError
 
 USABLE = 0.94
 """Share of free accelerator memory that steps may plan with; the rest is fragmentation."""
@@ -49,8 +49,8 @@ class Steps:
     run: Callable[[list[int], Any], None]
 
 
-def step_budget(facts: ModelFacts, device_type: str, free_bytes: int, value_bytes: int) -> Budget:
-    """Tokens and rows per step that fit beside the loaded weights.
+def fitting_tokens(facts: ModelFacts, free_bytes: int, value_bytes: int) -> int:
+    """Tokens of a step that fit beside the loaded weights.
 
     Raises:
         RunError: OutOfMemory, when not even the smallest step fits.
@@ -64,23 +64,33 @@ def step_budget(facts: ModelFacts, device_type: str, free_bytes: int, value_byte
             f"a step needs {needed / 2**30:.2f} GiB beside the weights, {free_bytes / 2**30:.2f} GiB are free; "
             "use a worker with more memory",
         )
+    return tokens
+
+
+def step_budget(facts: ModelFacts, device_type: str, free_bytes: int, value_bytes: int) -> Budget:
+    """Tokens and rows per step: what fits, up to where more tokens make a device no faster."""
+    tokens = fitting_tokens(facts, free_bytes, value_bytes)
     return Budget(min(tokens, MAXIMUM_TOKENS.get(device_type, 2048)), STEP_ROWS)
 
 
-def planned_budget(fitting: Budget, numerics: Numerics, limit: int | None) -> Budget:
-    """The budget of a run: in `Strict` the plan's, so that all workers pack alike; else the job's limit, or what fits.
+def strict_budget(tokens: int, fitting: int) -> Budget:
+    """The plan's budget, so that every worker packs alike.
 
     Raises:
-        RunError: OutOfMemory, when the plan's does not fit.
+        RunError: OutOfMemory, when it does not fit.
     """
-    if numerics.step_tokens > fitting.tokens:
+    if tokens > fitting:
         raise RunError(
             FailureReason.OUT_OF_MEMORY,
-            f"numerics: Strict packs steps of {numerics.step_tokens} tokens, {fitting.tokens} fit beside the weights; "
+            f"numerics: Strict packs steps of {tokens} tokens, {fitting} fit beside the weights; "
             "set engine.maxTokensPerStep lower or use a worker with more memory",
         )
-    tokens = numerics.step_tokens or limit
-    return Budget(tokens, min(fitting.rows, tokens)) if tokens else fitting
+    return limited_budget(tokens)
+
+
+def limited_budget(tokens: int) -> Budget:
+    """The budget of so many tokens per step."""
+    return Budget(tokens, min(STEP_ROWS, tokens))
 
 
 def check_fits(facts: ModelFacts, available_bytes: int, value_bytes: int, device: str) -> None:
