@@ -102,6 +102,7 @@ def test_embeddings_need_a_text_encoder(tmp_path):
     [
         ({"model_type": "no_such_type"}, "does not know the model type no_such_type"),
         ({"model_type": None}, "names no model_type"),
+        ({"model_type": ["llama"]}, "does not know the model type ['llama']"),
         ({"hidden_size": "wide"}, "cannot read it"),
     ],
 )
@@ -250,3 +251,16 @@ def test_an_encoder_reads_as_many_tokens_as_sentence_transformers_gives_it(kind,
     longest = resolve_model(ModelSpec(str(tmp_path)), tmp_path).config.context_length
     assert longest == expected
     model(input_ids=torch.full((1, longest), 5))
+
+
+def test_integers_without_a_method_and_broken_defaults_are_refused(place, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = shutil.copytree(place[0], tmp_path / "model")
+    (model / "generation_config.json").write_text("{")
+    assert "generation_config.json cannot be read" in refused(planned, model, place[1], tmp_path)
+    (model / "generation_config.json").unlink()
+    state = load_file(model / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file({**state, name: state[name].to(torch.int8)}, model / "model.safetensors", {"format": "pt"})
+    assert f"stores {name} as integers" in refused(planned, model, place[1], tmp_path)

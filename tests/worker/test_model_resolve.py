@@ -130,7 +130,8 @@ def test_what_the_engine_cannot_do_is_refused_not_ignored(model_folder, tmp_path
 
 def test_a_missing_tokenizer_is_named_when_text_is_generated(model_folder, tmp_path):
     run = RunSpec("local", "t", "r", "memory://", ModelSpec(str(model_folder)), (), EngineSpec())
-    request = Request(0, "e", RequestType.GENERATE_UNTIL, 0, token_ids=[1, 2], arguments='{"max_gen_toks": 2}')
+    arguments = '{"max_gen_toks": 2, "until": [], "do_sample": false}'
+    request = Request(0, "e", RequestType.GENERATE_UNTIL, 0, token_ids=[1, 2], arguments=arguments)
     with pytest.raises(RunError, match="tokenizer") as refused:
         load_engine(run, tmp_path).score([request])
     assert refused.value.reason is FailureReason.MODEL_UNREADABLE
@@ -289,3 +290,15 @@ def test_weights_that_overlap_are_a_damage(copy, tmp_path):
     changed = json.dumps(header).encode()
     weights.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
     assert "begins at byte" in refusal(copy, tmp_path).message
+
+
+def test_weights_that_are_a_pointer_a_folder_or_a_lost_link_are_refused(copy, tmp_path):
+    weights = copy / "model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "git lfs pull" in refusal(copy, tmp_path).message
+    weights.unlink()
+    weights.symlink_to(tmp_path / "lost")
+    assert "No such file" in refusal(copy, tmp_path).message
+    weights.unlink()
+    weights.mkdir()
+    assert "Is a directory" in refusal(copy, tmp_path).message

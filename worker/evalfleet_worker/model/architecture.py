@@ -48,7 +48,7 @@ def _why(raw: dict[str, Any], error: Exception) -> str:
     kind = raw.get("model_type")
     if kind is None:
         return "it names no model_type, so nobody can tell how the weights are to be used; copy the original config"
-    if kind in _names("CONFIG_MAPPING_NAMES"):
+    if str(kind) in _names("CONFIG_MAPPING_NAMES"):
         return f"transformers cannot read it ({type(error).__name__}: {error})".replace("\n", " ")
     version = importlib.import_module("transformers").__version__
     return (

@@ -1,11 +1,13 @@
 """What the plan proves of a model before anything is scored. Torch-free."""
 
-from evalfleet_worker.model.architecture import check_causal_lm, check_encoder, check_quantization
+from evalfleet_worker.model.architecture import check_causal_lm, check_encoder, check_quantization, is_quantized
+from evalfleet_worker.model.files import listed, read_json
 from evalfleet_worker.model.proof import WeightsProof
 from evalfleet_worker.model.resolve import ResolvedModel
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 
 GIB = 1 << 30
+INTEGERS = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"})
 
 
 def check_model(model: ResolvedModel, run: RunSpec) -> list[WeightsProof]:
@@ -17,6 +19,10 @@ def check_model(model: ResolvedModel, run: RunSpec) -> list[WeightsProof]:
     check_supported(run)
     _check_devices(model, run)
     check_quantization(model.transformers_config, run.model.uri)
+    _check_types(model)
+    defaults = model.path / "generation_config.json"
+    if defaults.exists():
+        read_json(defaults)
     is_causal = any(evaluation.lm_eval is not None for evaluation in run.evaluations)
     is_encoder = any(evaluation.embedding is not None for evaluation in run.evaluations)
     if is_causal:
@@ -24,6 +30,17 @@ def check_model(model: ResolvedModel, run: RunSpec) -> list[WeightsProof]:
     if is_encoder:
         check_encoder(model.transformers_config, run.model.uri)
     return [WeightsProof(model, kind) for kind, wanted in ((False, is_causal), (True, is_encoder)) if wanted]
+
+
+def _check_types(model: ResolvedModel) -> None:
+    """Integers are no weights, unless a method of quantization says what they mean."""
+    integers = [header.name for header in model.headers if header.dtype in INTEGERS and header.name.endswith(".weight")]
+    if integers and not is_quantized(model.transformers_config):
+        raise RunError(
+            FailureReason.MODEL_UNREADABLE,
+            f"{model.spec.uri} stores {listed(integers)} as integers, but its config.json has no quantization_config "
+            "that says how they are to be read; copy the original config",
+        )
 
 
 def check_supported(run: RunSpec) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from evalfleet_worker.protocol import FailureReason, RunError
 
+LFS_POINTER = b"version https://git-lfs"
 MAX_HEADER_BYTES = 100_000_000
 BYTES_PER_VALUE = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
@@ -38,13 +39,16 @@ class TensorHeader:
 
 def read_headers(file: Path) -> list[TensorHeader]:
     """Headers of all tensors of one safetensors file on this machine; see `headers_of`."""
-    with file.open("rb") as stream:
+    try:
+        with file.open("rb") as stream:
 
-        def read(begin: int, end: int) -> bytes:
-            stream.seek(begin)
-            return stream.read(end - begin)
+            def read(begin: int, end: int) -> bytes:
+                stream.seek(begin)
+                return stream.read(end - begin)
 
-        return headers_of(file, file.stat().st_size, read)
+            return headers_of(file, file.stat().st_size, read)
+    except OSError as error:  # a folder, or a link of a cache whose file is gone
+        raise _unreadable(file, f"it cannot be read ({error.strerror})") from error
 
 
 def headers_of(file: Path, size: int, read: Callable[[int, int], bytes]) -> list[TensorHeader]:
@@ -58,6 +62,8 @@ def headers_of(file: Path, size: int, read: Callable[[int, int], bytes]) -> list
     Raises:
         RunError: ModelUnreadable, when the file is truncated, damaged or no safetensors file at all.
     """
+    if read(0, min(size, len(LFS_POINTER))) == LFS_POINTER:
+        raise _unreadable(file, "it is a pointer of Git LFS (`git lfs pull` fetches the file)")
     length = int.from_bytes(read(0, min(size, 8)), "little")
     if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
         raise _unreadable(file, f"it has {size} bytes, its header claims {length}")
@@ -78,7 +84,7 @@ def _tensors(file: Path, content: Any, data_begin: int, size: int) -> list[Tenso
             if name != "__metadata__"
         ]
     except (TypeError, KeyError, AttributeError) as error:
-        raise _unreadable(file, f"its header lacks {error}") from error
+        raise _unreadable(file, f"its header is not of this format ({type(error).__name__}: {error})") from error
     for header in headers:
         expected = header.values * BYTES_PER_VALUE.get(header.dtype, 0)
         if header.dtype in BYTES_PER_VALUE and header.end - header.begin != expected:
