@@ -217,6 +217,22 @@ def test_equal_answers_and_the_same_choice_everywhere_are_told(place, tmp_path):
     assert "every draw gives the same value" in mcc.method
 
 
+def test_results_carry_their_whole_name_and_groups_come_first(place, tmp_path):
+    members = [choice_task("first", metric_list=metrics("acc")), choice_task("second", metric_list=metrics("acc"))]
+    aggregate = [{"metric": "acc", "aggregation": "mean", "weight_by_size": True}]
+    group = {"group": "both", "task": members, "aggregate_metric_list": aggregate}
+    run, store = planned(place, tmp_path / "store", {"e": group})
+    score(store, Uniform())
+    results = finish_run(run, store, tmp_path).results
+    names = [(r.evaluation, r.task, r.filter, r.metric, r.group, r.n) for r in results]
+    assert names == [
+        ("e", "both", "none", "acc", "", 28),
+        ("e", "both::first", "none", "acc", "both", 14),
+        ("e", "both::second", "none", "acc", "both", 14),
+    ]
+    assert all(result.method for result in results)
+
+
 def test_no_score_is_published_when_two_models_answered(place, tmp_path):
     run, store = planned(place, tmp_path / "store", {"binary": GOOD["binary"]})
     plan = store.read_plan()

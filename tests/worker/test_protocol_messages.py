@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from evalfleet_worker.__main__ import main
 from evalfleet_worker.protocol import (
     ErrorReport,
+    EvaluationFailure,
     ExitCode,
     FailureReason,
     FinishReport,
@@ -75,6 +77,36 @@ def test_a_termination_message_is_json_within_its_limit(message: str) -> None:
     read = loads(FinishReport, text)
     assert read.outcome == "SamplesFailed"
     assert read.truncated == 64 - len(read.results)
+
+
+def test_groups_come_first_and_carry_their_whole_name_and_what_is_left_out_is_counted() -> None:
+    parts = [
+        Result("mmlu", "acc", 1 / 3, 0.0123456789, 0.1, 0.4, 100, "Clopper-Pearson", "none", f"mmlu_{i}", "mmlu")
+        for i in range(57)
+    ]
+    groups = [
+        Result(name, "acc", 2 / 3, 0.01, 0.6, 0.7, 5700, "lm-eval group aggregate, normal", "none", name)
+        for name in ("mmlu", "arc")
+    ]
+    members = (*parts, *groups)
+    told = FinishReport("r", "Complete", members, SampleCounts(9, 9), TimeLedger(), "s3://x")
+    read = loads(FinishReport, fitting(told, LIMIT))
+    assert [result.task for result in read.results[:3]] == ["mmlu", "arc", "mmlu_0"]
+    assert (read.results[0].method, read.results[0].n) == ("lm-eval group aggregate, normal", 5700)
+    assert (read.results[2].filter, read.results[2].group) == ("none", "mmlu")
+    assert len(read.results) > 15
+    assert read.truncated == 59 - len(read.results)
+    assert loads(FinishReport, fitting(told, 10**6)) == told
+
+
+def test_many_failures_fit_too() -> None:
+    failed = tuple(EvaluationFailure(f"evaluation-{i}", "InvalidTask", "words " * 90) for i in range(60))
+    told = replace(report(9, "short"), failed=failed, messages=tuple(failure.message for failure in failed))
+    text = fitting(told, LIMIT)
+    assert len(text.encode()) <= LIMIT
+    read = loads(FinishReport, text)
+    assert read.failed[0].evaluation == "evaluation-0"
+    assert read.failed[0].message.startswith("words")
 
 
 def test_last_words_of_any_length_are_readable(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ log = logging.getLogger("evalfleet_worker")
 
 ENGINE = "evalfleet_worker.engine.load:load_engine"
 TERMINATION_LIMIT_BYTES = 4_000
+"""Kubernetes keeps 4,096; a supervisor that reads the file itself may ask for more."""
 MAY_PASS = frozenset({FailureReason.INCOMPLETE, FailureReason.INTERNAL_ERROR, FailureReason.ENGINE_CRASHED})
 """Reasons worth another try; all others are fatal."""
 
@@ -50,6 +51,7 @@ class Options:
     progress: str | None
     worker: str
     termination_log: Path | None
+    termination_limit: int
     print_report: bool
 
 
@@ -214,6 +216,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worker", default=env.get("EVALFLEET_WORKER"), help="name of the worker")
     parser.add_argument("--device", help="cpu, cuda or cuda:N; else EVALFLEET_DEVICE, else what the run says")
     parser.add_argument("--termination-log", type=Path, default=env.get("EVALFLEET_TERMINATION_LOG"))
+    parser.add_argument(
+        "--termination-limit",
+        type=int,
+        default=int(env.get("EVALFLEET_TERMINATION_LIMIT", TERMINATION_LIMIT_BYTES)),
+        help="bytes of the termination message; results that do not fit are counted",
+    )
     parser.add_argument("--print", action="store_true", dest="print_report", help="print the report on stdout")
     return parser
 
@@ -226,6 +234,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         progress=parsed.progress,
         worker=parsed.worker or f"{socket.gethostname()}-{os.getpid()}",
         termination_log=parsed.termination_log,
+        termination_limit=parsed.termination_limit,
         print_report=parsed.print_report,
     )
 
@@ -270,7 +279,7 @@ def _store(run: RunSpec, quick_to_fail: bool = False) -> Any:
 
 def _report(options: Options, report: Any) -> ExitCode:
     if options.termination_log is not None:
-        options.termination_log.write_text(fitting(report, TERMINATION_LIMIT_BYTES), "utf-8")
+        options.termination_log.write_text(fitting(report, options.termination_limit), "utf-8")
     if options.print_report:
         print(dumps(report))  # noqa: T201 - asked for
     return ExitCode.DONE
@@ -281,7 +290,7 @@ def _tell(parsed: argparse.Namespace, error: ErrorReport) -> None:
     if parsed.termination_log is None:
         return
     try:
-        Path(parsed.termination_log).write_text(fitting(error, TERMINATION_LIMIT_BYTES), "utf-8")
+        Path(parsed.termination_log).write_text(fitting(error, parsed.termination_limit), "utf-8")
     except OSError as cause:
         log.warning("termination log %s: %s", parsed.termination_log, cause)
 

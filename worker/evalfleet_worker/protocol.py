@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
@@ -339,7 +339,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One published number. `low` and `high` bound the 95 % interval described by `method`."""
+    """One published number, by its whole name: evaluation, task, filter and metric.
+
+    `low` and `high` bound the 95 % interval described by `method`, which also says why there is none.
+    """
 
     evaluation: str
     metric: str
@@ -352,6 +355,8 @@ class Result:
     method: str = ""
     filter: str = ""
     task: str = ""
+    group: str = ""
+    """The group of tasks whose number this one is part of; empty for an evaluation's own numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +412,7 @@ class FinishReport:
     digest: str = ""
     units_left: int = 0
     truncated: int = 0
-    """Results left out of a termination message for lack of room."""
+    """Results left out of a termination message for lack of room; summary.json holds all of them."""
     messages: tuple[str, ...] = ()
     """What a person should know: why evaluations have no score, and warnings about those that have one."""
     failed: tuple[EvaluationFailure, ...] = ()
@@ -449,29 +454,57 @@ def dumps(value: Any) -> str:
 
 
 def fitting(report: Any, limit_bytes: int) -> str:
-    """The JSON of a report within a limit: the last results give way, and are counted; then words are cut."""
-    text, left_out = dumps(report), 0
-    results = getattr(report, "results", ())
-    while len(text.encode()) > limit_bytes and left_out < len(results):
-        left_out += 1
-        text = dumps(dataclasses.replace(report, results=results[:-left_out], truncated=left_out))
-    words = max(map(len, _words(report)), default=0)
-    shortened = report if not left_out else dataclasses.replace(report, results=(), truncated=len(results))
-    while len(text.encode()) > limit_bytes and words > 1:
-        words //= 2
-        text = dumps(_with_words(shortened, words))
+    """The JSON of a report within a limit.
+
+    What does not fit gives way in this order: digits and members that have their default, results that are part of a
+    group's number, other results (both from the end, and counted), words.
+    """
+    text = dumps(report)
+    if len(text.encode()) <= limit_bytes:
+        return text
+    results = sorted(getattr(report, "results", ()), key=lambda result: bool(result.group))
+    kept = len(results)
+    shown = replace(report, results=tuple(results)) if results else report
+    while len((text := _compact_dumps(shown)).encode()) > limit_bytes and kept:
+        kept -= 1
+        shown = replace(report, results=tuple(results[:kept]), truncated=len(results) - kept)
+    longest = max(map(len, _words(report)), default=0)
+    while len(text.encode()) > limit_bytes and longest > 1:
+        longest //= 2
+        text = _compact_dumps(_with_words(shown, longest))
     return text
 
 
+def _compact_dumps(report: Any) -> str:
+    return json.dumps(_compact(report), separators=(",", ":"), allow_nan=False)
+
+
+def _compact(value: Any) -> Any:
+    """As `to_json`, without members that have their default, and with six digits of every number."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        members = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {_camel(f.name): _compact(member) for f, member in members if member != f.default}
+    if isinstance(value, list | tuple):
+        return [_compact(member) for member in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else to_json(value)
+
+
 def _words(report: Any) -> tuple[str, ...]:
-    return (getattr(report, "message", ""), *getattr(report, "messages", ()))
+    failed = (failure.message for failure in getattr(report, "failed", ()))
+    return (getattr(report, "message", ""), *getattr(report, "messages", ()), *failed)
 
 
 def _with_words(report: Any, longest: int) -> Any:
-    """The report with every message cut to `longest` characters."""
+    """The report with every message cut to `longest` characters, and at most so many of them."""
+    changes: dict[str, Any] = {}
+    if hasattr(report, "message"):
+        changes["message"] = _cut(report.message, longest)
     if hasattr(report, "messages"):
-        return dataclasses.replace(report, messages=tuple(_cut(message, longest) for message in report.messages))
-    return dataclasses.replace(report, message=_cut(report.message, longest)) if hasattr(report, "message") else report
+        changes["messages"] = tuple(_cut(message, longest) for message in report.messages[:longest])
+    if hasattr(report, "failed"):
+        failed = report.failed[:longest]
+        changes["failed"] = tuple(replace(failure, message=_cut(failure.message, longest)) for failure in failed)
+    return replace(report, **changes) if changes else report
 
 
 def _cut(text: str, longest: int) -> str:

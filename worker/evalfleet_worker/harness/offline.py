@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evalfleet_worker.protocol import RunSpec
+from evalfleet_worker.waiting import tell_of_slow_hub
 
 OFFLINE_SWITCHES = (("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.config", "HF_HUB_OFFLINE"))
 
@@ -12,6 +13,7 @@ OFFLINE_SWITCHES = (("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.
 def hub_access(run: RunSpec) -> Iterator[None]:
     """While active and the run is offline, the Hugging Face libraries make no request."""
     if not run.offline:
+        tell_of_slow_hub()
         yield
         return
     import importlib

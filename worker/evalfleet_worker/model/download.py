@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from evalfleet_worker.protocol import FailureReason, RunError
+from evalfleet_worker.waiting import tell_of_slow_hub
 
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.gguf", "*/config.json")
 """Weights as safetensors or GGUF, configs and tokenizers; never pickled weights, never code."""
@@ -27,6 +28,7 @@ def hub_snapshot(reference: str, revision: str | None, cache: Path) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     name, _, pinned = reference.partition("@")
+    tell_of_slow_hub()
     try:
         folder = snapshot_download(
             name,

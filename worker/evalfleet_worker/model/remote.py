@@ -19,6 +19,7 @@ from evalfleet_worker.model.download import HUB_PATTERNS, OFFLINE, exclusive, ex
 from evalfleet_worker.model.files import weight_file_names, weight_map
 from evalfleet_worker.model.locate import OBJECT_STORES
 from evalfleet_worker.model.weights_header import TensorHeader, headers_of
+from evalfleet_worker.waiting import tell_of_slow_hub
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def _hub(uri: str, reference: str, revision: str | None) -> RemoteModel:
     from huggingface_hub.utils._headers import build_hf_headers
     from obstore.store import HTTPStore
 
+    tell_of_slow_hub()
     name, _, pinned = reference.partition("@")
     info = HfApi().model_info(name, revision=pinned or revision, files_metadata=True, timeout=HUB_SECONDS)
     files = {file.rfilename: file for file in info.siblings or ()}

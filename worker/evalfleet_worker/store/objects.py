@@ -23,6 +23,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 
 from evalfleet_worker.protocol import FailureReason, RunError
 from evalfleet_worker.store.errors import StoreUnavailableError
+from evalfleet_worker.waiting import waiting_for
 
 __all__ = ["Entry", "Objects", "ObstoreObjects", "StoreUnavailableError", "explain", "open_objects"]
 
@@ -172,11 +173,13 @@ class _Errors:
 
     def __init__(self, where: str) -> None:
         self._where = where
+        self._waiting = waiting_for(f"the store {where}")
 
     def __enter__(self) -> None:
-        return None
+        self._waiting.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        self._waiting.__exit__(None, None, None)
         if error is None or isinstance(error, AlreadyExistsError | NotFoundError | PreconditionError):
             return
         if isinstance(error, FileNotFoundError | RunError | StoreUnavailableError):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 from evalfleet_worker.harness.interface import HarnessResult
@@ -36,10 +37,17 @@ def published(
         for name, task in loaded.tasks.items()
         for result in _task_results(evaluation, name, task, official, bootstraps)
     ]
+    group_of = _group_of(loaded, {result.task for result in results})
+    results = [replace(result, group=group_of.get(result.task, "")) for result in results]
     rows = [_row(name, sample) for name in loaded.tasks for sample in samples[name]]
     counted = sum(len({sample["doc_id"] for sample in samples[name]}) for name in loaded.tasks)
     content = {key: value for key, value in official.items() if key != "samples"}
     return HarnessResult(results, rows, counted, plain(content), _one_choice_everywhere(loaded, samples))
+
+
+def _group_of(loaded: LoadedTasks, published: set[str]) -> dict[str, str]:
+    """The group of every task and group that is part of one; groups without numbers of their own do not count."""
+    return {child: name for name, group in loaded.groups.items() if name in published for child in group.child_names}
 
 
 def _one_choice_everywhere(loaded: LoadedTasks, samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
@@ -76,10 +84,10 @@ def _metrics(official: Mapping[str, Any], name: str) -> list[tuple[str, str, flo
     metrics = []
     for key, value in found.items():
         metric, comma, filter_name = key.partition(",")
-        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+        if not comma or metric.endswith("_stderr") or not isinstance(value, Real):
             continue
         error = found.get(f"{metric}_stderr,{filter_name}")
-        metrics.append((metric, filter_name, float(value), float(error) if isinstance(error, int | float) else None))
+        metrics.append((metric, filter_name, float(value), float(error) if isinstance(error, Real) else None))
     return metrics
 
 
