@@ -62,11 +62,12 @@ _waits = _Waits()
 @contextmanager
 def waiting_for(whom: str) -> Iterator[None]:
     """While this is entered for long, a line of the log names whom it waits for, every ten seconds."""
-    number = _waits.begin(whom)
+    waits = _waits
+    number = waits.begin(whom)
     try:
         yield
     finally:
-        _waits.end(number)
+        waits.end(number)
 
 
 def tell_of_slow_hub() -> None:
