@@ -12,6 +12,9 @@ import typer
 from evalfleet.cli.exits import Exit
 from evalfleet.cli.output import fail
 
+SILENCE_SECONDS = 10.0
+"""After which it is said that a cluster does not answer."""
+
 T = TypeVar("T")
 Object = dict[str, Any]
 
@@ -99,9 +102,13 @@ async def _ask(place: Place, question: Callable[[Reader], Awaitable[T]]) -> T:
     from evalfleet.kube.client import Kube, context_namespace
 
     kube = await Kube.connect_default(place.context)
+    asked = asyncio.ensure_future(question(Reader(kube, place.namespace or context_namespace(place.context))))
     try:
-        return await question(Reader(kube, place.namespace or context_namespace(place.context)))
+        while not (await asyncio.wait({asked}, timeout=SILENCE_SECONDS))[0]:
+            typer.echo(f"the cluster has not answered for {SILENCE_SECONDS:.0f} s; still waiting", err=True)
+        return await asked
     finally:
+        asked.cancel()
         await kube.close()
 
 

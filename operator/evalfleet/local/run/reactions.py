@@ -18,12 +18,16 @@ class WorkerExit:
         code: exit code, negative = killed by that signal.
         error: what the worker said, where it had time to.
         stopped: whether the supervisor had asked it to stop.
+        broken_before: whether a worker in its place ended broken before.
+        alone: whether work may be left, and no other worker to do it.
     """
 
     worker: str
     code: int
     error: ErrorReport | None = None
     stopped: bool = False
+    broken_before: bool = False
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Reaction:
     replace: bool = False
     give_up: bool = False
     crash: bool = False
+    broken: bool = False
 
 
 def react(ended: WorkerExit, crashes: int) -> Reaction:
@@ -43,8 +48,10 @@ def react(ended: WorkerExit, crashes: int) -> Reaction:
         return Reaction(f"{ended.worker} finished: nothing is left to claim")
     if ended.stopped:
         return Reaction(f"{ended.worker} stopped", release=True)
-    if ended.code in (ExitCode.FATAL, ExitCode.UNSUITABLE):  # another worker would meet the same machine
+    if ended.code == ExitCode.FATAL:
         return Reaction(_said(ended), give_up=True)
+    if ended.code in (ExitCode.UNSUITABLE, ExitCode.BROKEN_WORKER):
+        return _place_is_bad(ended)
     if ended.code < 0:
         name = signal.Signals(-ended.code).name
         return Reaction(f"{ended.worker} was killed ({name}); its unit is given back", release=True, replace=True)
@@ -53,6 +60,16 @@ def react(ended: WorkerExit, crashes: int) -> Reaction:
     if crashes + 1 >= CRASH_LIMIT:
         return Reaction(f"{_said(ended)} ({crashes + 1} unexpected exits: giving up)", give_up=True, crash=True)
     return Reaction(f"{_said(ended)}; starting another", release=True, replace=True, crash=True)
+
+
+def _place_is_bad(ended: WorkerExit) -> Reaction:
+    """One other worker is tried where one broke; none where the place cannot compute the run. The rest goes on."""
+    said = f"{ended.worker}: {_said(ended)}"
+    if ended.code == ExitCode.BROKEN_WORKER and not ended.broken_before:
+        return Reaction(f"{said}; starting one other in its place", release=True, replace=True, broken=True)
+    if ended.alone:
+        return Reaction(f"{said}; no worker is left", release=True, give_up=True)
+    return Reaction(f"{said}; the others go on without it", release=True)
 
 
 def _said(ended: WorkerExit) -> str:

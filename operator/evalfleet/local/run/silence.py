@@ -33,8 +33,10 @@ def silence_words(name: str, seconds: float, spec: RunSpec, log: Path) -> str:
 
 def places(spec: RunSpec, environment: Mapping[str, str]) -> Iterator[str]:
     """Addresses that a run may wait for."""
-    uris = [uri for uri in (spec.model.uri, spec.model.tokenizer_uri, spec.data_uri, spec.store_uri) if uri]
-    if not spec.offline or any(uri.startswith("hf://") for uri in uris):
+    needs_model = any(evaluation.python is None for evaluation in spec.evaluations)
+    models = (spec.model.uri, spec.model.tokenizer_uri) if needs_model else ()
+    uris = [uri for uri in (*models, spec.data_uri, spec.store_uri) if uri]
+    if (needs_model and not spec.offline) or any(uri.startswith("hf://") for uri in uris):
         yield environment.get("HF_ENDPOINT") or HUB
     if any(uri.startswith("s3://") for uri in uris):
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -14,7 +14,7 @@ from evalfleet.local.run.processes import Launch, Process, start, start_worker
 from evalfleet.local.run.reactions import Reaction, WorkerExit, react
 from evalfleet.local.run.snapshot import Snapshot, snapshot
 from evalfleet.local.run.steps import error_of, run_silent_step, run_step
-from evalfleet_worker.protocol import FailureReason, FinishReport, PlanReport, RunError, RunOutcome
+from evalfleet_worker.protocol import ExitCode, FailureReason, FinishReport, PlanReport, RunError, RunOutcome
 
 POLL_SECONDS = 0.25
 STOP_GRACE_SECONDS = 20.0
@@ -140,6 +140,10 @@ class Supervisor:
     live: list[Process] = field(default_factory=list)
     _started: int = 0
     _crashes: int = 0
+    _broken: set[str] = field(default_factory=set)
+    """Devices on which a worker ended broken."""
+    _nothing_left: bool = False
+    """A worker found nothing left to claim."""
 
     def score(self, plan: PlanReport, places: Sequence[Seat], observer: Observer | None) -> None:
         """Run workers until one of them finds nothing left; dead ones are replaced."""
@@ -177,11 +181,20 @@ class Supervisor:
 
     def _ended(self, worker: Process) -> None:
         self.live.remove(worker)
-        reaction = react(
-            WorkerExit(worker.name, worker.popen.returncode, worker.error(), worker.stopped), self._crashes
+        place = worker.seat.device if worker.seat else ""
+        how = WorkerExit(
+            worker.name,
+            worker.popen.returncode,
+            worker.error(),
+            worker.stopped,
+            broken_before=place in self._broken,
+            alone=not self.live and not self._nothing_left,
         )
+        reaction = react(how, self._crashes)
         self.display.event(reaction.message)
         self._crashes += reaction.crash
+        self._broken |= {place} if reaction.broken else set()
+        self._nothing_left |= how.code == ExitCode.DONE
         self._apply(worker, reaction)
 
     def _apply(self, worker: Process, reaction: Reaction) -> None:
