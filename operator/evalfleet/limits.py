@@ -138,7 +138,7 @@ SILENT_UNITS = 12.0
 SILENT_LEAST_SECONDS = 60.0
 """Least silence, however short its units are: a store may be slow for a moment."""
 SILENT_FIRST_SECONDS = 1_800.0
-"""Least silence before its first unit: models are downloaded, converted and compiled."""
+"""Least silence before its first unit and between units: models are downloaded, others hold the last unit."""
 CPU_START_SECONDS = 600.0
 """From a node to a running plan or finish pod, the image included: then the attempt is made elsewhere."""
 DELETION_SECONDS = 30.0

@@ -80,6 +80,8 @@ def place(
         watched = f"{NAMESPACE},{LIMITED}"
         with running_operator(made, EVALFLEET_WATCH_NAMESPACES=watched):
             begin(found)
+            wait_until(lambda: nodes.nodes["gone"].pods_seen >= 1, "no plan pod came to the machine that goes")
+            nodes.cut_off("gone")
             yield found
 
 
@@ -193,9 +195,7 @@ def test_a_rejected_finish_pod_loses_no_scored_job(place: Place) -> None:
 
 
 def test_a_plan_pod_on_a_machine_that_does_not_answer_is_replaced(place: Place) -> None:
-    gone = place.nodes.nodes["gone"]
-    wait_until(lambda: gone.pods_seen >= 1, "no plan pod came")
-    place.nodes.cut_off("gone")
+    assert not place.nodes.nodes["gone"].is_reachable
     place.bench.wait_for("plan-gone", "Succeeded")
     place.nodes.remove("gone")
 

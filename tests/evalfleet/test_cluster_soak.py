@@ -214,7 +214,7 @@ def assert_paid(soak: Soak) -> None:
 
 @pytest.mark.timeout(900)
 def test_jobs_survive_a_minute_in_which_everything_fails(soak: Soak) -> None:
-    run_soak(soak, jobs=4, seconds=45.0)
+    run_soak(soak, jobs=3, seconds=30.0)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Which workers, where: spot first, replaced when reclaimed, within quotas, victims when there are too many."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.policy.decide import scale
 from evalfleet.reconcile.policy.gather import ask
+from evalfleet.reconcile.policy.jobs import silence_seconds
 from evalfleet.reconcile.policy.outcome import Outcome
 from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.fleet import decide_fleet
@@ -189,3 +191,16 @@ def test_an_unparsable_job_does_not_disturb_the_others() -> None:
 def test_without_a_policy_any_gpu_node_serves() -> None:
     found = scale(PolicyState(NOW, None, {"uid-1": job_state(planned(), maxWorkers=1)}), decide_fleet)
     assert starts(found) == [("job-w0-1", "default")]
+
+
+def test_how_long_a_worker_may_be_silent_follows_from_its_units() -> None:
+    job = job_state(planned())  # ten units of ten seconds
+
+    def patience(units: int, scoring: float, state: str = "Scoring") -> float:
+        own = replace(progress(1), state=state, units_own=units, scoring_seconds=scoring)
+        return silence_seconds(job, worker(progress=own))
+
+    assert patience(2, 10.0) == limits.SILENT_UNITS * 10.0
+    assert patience(2, 100.0) == limits.SILENT_UNITS * 50.0  # slower than planned: by its own measure
+    assert patience(0, 0.0) == patience(2, 10.0, "Waiting") == limits.SILENT_FIRST_SECONDS
+    assert silence_seconds(job, worker()) == limits.SILENT_FIRST_SECONDS

@@ -151,8 +151,8 @@ def assert_no_slot_is_emptied_and_filled(outcome: Outcome) -> None:
 @pytest.mark.parametrize(("behaviour", "spec"), BROKEN.values(), ids=BROKEN)
 def test_nine_healthy_jobs_never_notice_a_broken_one(behaviour: Behaviour, spec: Object, kind: str) -> None:
     place = fleet(behaviour, spec, kind)
-    for _ in range(70):
-        outcome = place.step(3.0)
+    for _ in range(45):
+        outcome = place.step(5.0)
         others = [admission for uid, admission in outcome.admissions.items() if uid != "uid-j0"]
         assert {(admission.reason, admission.setback) for admission in others} == {("Running", None)}
         assert_no_slot_is_emptied_and_filled(outcome)

@@ -102,9 +102,12 @@ def predicted_seconds(job: JobState) -> float:
 
 
 def silence_seconds(job: JobState, worker: WorkerView) -> float:
-    """How long nothing of a worker may move: some units' time, by the plan or as it took itself so far."""
+    """How long nothing of a worker may move: some units' time while it scores, by the plan or as it took itself so far.
+
+    One that loads a model, or waits for what others hold, has more time.
+    """
     progress, units = worker.progress, max(1, job.planned_units)
-    if progress is None or progress.units_own == 0:
+    if progress is None or progress.units_own == 0 or progress.state != "Scoring":
         return limits.SILENT_FIRST_SECONDS
     planned, taken = predicted_seconds(job) / units, progress.scoring_seconds / progress.units_own
     return max(limits.SILENT_LEAST_SECONDS, limits.SILENT_UNITS * max(planned, taken))
