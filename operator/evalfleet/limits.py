@@ -139,8 +139,11 @@ SILENT_LEAST_SECONDS = 60.0
 """Least silence, however short its units are: a store may be slow for a moment."""
 SILENT_FIRST_SECONDS = 1_800.0
 """Least silence before its first unit and between units: models are downloaded, others hold the last unit."""
-CPU_START_SECONDS = 600.0
-"""From a node to a running plan or finish pod, the image included: then the attempt is made elsewhere."""
+CPU_START_SECONDS = 300.0
+"""From a node to a running plan or finish pod, the image included: then the next attempt is made elsewhere. It doubles
+with every attempt: an image that takes longer than this is pulled in the end."""
+CPU_START_LONGEST_SECONDS = 2_400.0
+"""Most of that."""
 DELETION_SECONDS = 30.0
 """Beyond its grace period a pod is not ended by its kubelet any more: its machine does not answer."""
 CLOCK_AHEAD_SECONDS = 5.0

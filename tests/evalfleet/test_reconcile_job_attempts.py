@@ -26,7 +26,9 @@ def pod(write: kubelet.Writer, **metadata: Any) -> Object:
         "metadata": {"name": "p", "uid": "p", "creationTimestamp": "2026-01-01T11:00:00Z", **metadata},
         "spec": {"nodeName": "n-1", "containers": [{"name": "worker", "image": "i:1"}]},
     }
-    return {**bare, "status": write(bare, lambda later: (NOW + timedelta(seconds=later)).isoformat())}
+    status = write(bare, lambda later: (NOW + timedelta(seconds=later)).isoformat())
+    bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T11:00:01Z"}
+    return {**bare, "status": {**status, "conditions": [*status.get("conditions", []), bound]}}
 
 
 def finishing(finish: Child, number: int = 1, seconds_ago: float = 3600.0) -> JobState:
@@ -53,7 +55,7 @@ TAKEN = [
     (JOB, pod(kubelet.evicted()), "Evicted", "ephemeral-storage"),
     (JOB, pod(kubelet.running, deletionTimestamp="2026-01-01T11:59:00Z"), "Stuck", "does not answer"),
     (JOB, pod(kubelet.ended(137, "ContainerStatusUnknown")), "Lost", "lost"),
-    (JOB, pod(kubelet.creating), "WaitingForPod", "did not start in 600 s"),
+    (JOB, pod(kubelet.creating), "WaitingForPod", "did not start in 300 s"),
     (LIMIT_REACHED, None, "Lost", "its pod is gone"),
 ]
 
@@ -87,6 +89,19 @@ def test_attempts_come_less_and_less_often_but_never_end(number: int) -> None:
     assert f"attempt {number + 1} begins at" in says(early, "Ready")[2]
     assert created(decide(finishing(gone, number, pause))) == [f"job-finish-{number + 1}"]
     assert Attempt(gone, number, NOW).next_due == NOW + timedelta(seconds=pause)
+
+
+def test_an_image_that_takes_long_is_pulled_in_the_end_and_what_is_missing_everywhere_is_waited_for() -> None:
+    slow = child_of(JOB, [pod(kubelet.creating)], NOW)  # an hour already
+    most = limits.CPU_START_LONGEST_SECONDS
+    assert [Attempt(slow, number).start_seconds for number in (1, 2, 3, 4, 50)] == [300, 600, 1200, most, most]
+    unsigned = child_of(JOB, [pod(kubelet.waiting("SignatureValidationFailed", kubelet.UNSIGNED))], NOW)
+    step = decide(finishing(unsigned))
+    assert (created(step), kubelet.UNSIGNED in says(step, "Ready")[2]) == (["job-finish-2"], True)
+    no_secret = kubelet.waiting("CreateContainerConfigError", 'secret "s3" not found')
+    assert created(decide(finishing(child_of(JOB, [pod(no_secret)], NOW)))) == []
+    failed_once = child_of(JOB, [pod(kubelet.ended(1))], NOW)
+    assert created(decide(finishing(failed_once))) == []  # its Job tries again by itself
 
 
 def test_many_attempts_are_a_matter_for_somebody_and_name_the_request_to_raise() -> None:

@@ -4,29 +4,25 @@ An attempt is a Job of its own, so that one whose machine does not answer blocks
 follows from the number of the last one and from when it began: nothing has to be remembered but what the cluster shows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evalfleet import limits
 from evalfleet.manifests.jobs import OWN_FAILURES
-from evalfleet.reconcile.children import ANOTHER, Child, Phase
+from evalfleet.reconcile.children import ANOTHER, Child, Object, Phase
 from evalfleet.reconcile.conditions import Condition
 from evalfleet.reconcile.decision import Delete
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import held, stamp
 from evalfleet.reconcile.liveness import (
-    FOREVER,
     THROWN_OUT,
-    Starting,
     alive_beside,
+    bound_at,
     clock_ahead,
-    judge,
     worker_end,
 )
 from evalfleet.reconcile.pod_reasons import Reason, Whose, request_of, resource_of
 from evalfleet.reconcile.steps import Step
-
-PATIENCE = replace(FOREVER, start_seconds=limits.CPU_START_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,12 @@ class Attempt:
         pod = self.child.pod
         name = "" if pod is None else str((pod.get("spec") or {}).get("nodeName") or "")
         return (name,) if name else ()
+
+    @property
+    def start_seconds(self) -> float:
+        """How long its pod may take from its node to running."""
+        doubled = limits.CPU_START_SECONDS * 2.0 ** (min(max(self.number, 1), 32) - 1)
+        return min(doubled, limits.CPU_START_LONGEST_SECONDS)
 
     def wait_seconds(self, now: datetime) -> float:
         """How long the next attempt has to wait; 0 = it may begin."""
@@ -126,13 +128,19 @@ def fault(attempt: Attempt, now: datetime) -> Reason | None:
         return Reason("Lost", f"Job {child.name} ended and its pod is gone: {child.message}")
     if child.phase is not Phase.WAITING or child.pod is None:
         return None
-    if child.whose is Whose.JOB:
-        return Reason(child.reason, child.message) if child.over else None
+    if child.whose is Whose.JOB and child.over:
+        return Reason(child.reason, child.message)
     if _fails_unheard(child, now):
         return None if fails_always(attempt, now) else Reason(child.reason, child.message)
-    verdict = judge(child.pod, now, PATIENCE)
-    if isinstance(verdict, Starting) and now > verdict.until:
-        return Reason(
-            verdict.why.reason, f"it did not start in {limits.CPU_START_SECONDS:.0f} s: {verdict.why.message}"
-        )
-    return None
+    return _late(attempt, child.pod, now)
+
+
+def _late(attempt: Attempt, pod: Object, now: datetime) -> Reason | None:
+    """Why a pod that has a node and does not start is tried elsewhere: not for what is missing everywhere."""
+    child, bound = attempt.child, bound_at(pod)
+    elsewhere = child.whose is not Whose.JOB or child.reason == "WaitingForImage"
+    if bound is None or not elsewhere or worker_end(pod, now) is not None:
+        return None
+    if (now - bound).total_seconds() <= attempt.start_seconds:
+        return None
+    return Reason(child.reason, f"it did not start in {attempt.start_seconds:.0f} s: {child.message}")
