@@ -263,7 +263,9 @@ class Worker:
         claim = work.claim
         log.warning("unit %d: %s (of the %s)", claim.unit.index, failure.message, failure.kind)
         self.meter.failures += 1
-        incarnation = self._failed_in[claim.unit.index] = self.engine.incarnation
+        incarnation = self.engine.incarnation
+        if failure.kind is not FailureKind.MACHINE:  # another process on the same machine would tell nothing new
+            self._failed_in[claim.unit.index] = incarnation
 
         def record() -> Verdict:
             concerned = self.coordinator.ended.concerned(work.requests)
