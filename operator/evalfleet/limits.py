@@ -187,5 +187,7 @@ LEDGER_SAVE_SECONDS = 60.0
 """Longest time between two writes while money flows: what an operator's crash leaves to be settled again."""
 LEDGER_LOOK_SECONDS = 10.0
 """After which the stored ledger is looked at again: an edit of it is noticed, though nothing is to be written."""
+LEDGER_SWEEP_SECONDS = 3_600.0
+"""Between two looks for ledgers of namespaces that are gone: they cost a ConfigMap each, and nothing else."""
 LOST_POD_SECONDS = 120.0
 """A pod that vanished while no operator looked is paid for at most this long after the last settlement."""

@@ -33,11 +33,13 @@ class Capacity:
     per_day: float = inf
     left_this_month: float = inf
     per_month: float = inf
+    day_ends_seconds: float = _DAY  # from now: then the next day's money may be spent
+    month_ends_seconds: float = _MONTH
 
     def spendable_until(self, seconds: FloatArray) -> FloatArray:
-        """Money that may be spent from now until `seconds` from now: what is left, and whole periods that follow."""
-        by_day = self.left_this_day + _periods(seconds, _DAY, self.per_day)
-        by_month = self.left_this_month + _periods(seconds, _MONTH, self.per_month)
+        """Money that may be spent from now until `seconds` from now: what is left, and of periods that begin."""
+        by_day = self.left_this_day + _periods(seconds - self.day_ends_seconds, _DAY, self.per_day)
+        by_month = self.left_this_month + _periods(seconds - self.month_ends_seconds, _MONTH, self.per_month)
         return np.minimum(by_day, by_month)
 
 
@@ -114,9 +116,10 @@ def _promised_quota(promises: Promises, capacity: Capacity) -> float:
     return _SHARED_QUOTA * capacity.quota_workers if shared else capacity.quota_workers
 
 
-def _periods(seconds: FloatArray, length: float, amount: float) -> FloatArray:
-    whole = np.floor(np.maximum(seconds, 0.0) / length)
-    return np.zeros_like(seconds) if amount == inf else whole * amount
+def _periods(after_the_first: FloatArray, length: float, amount: float) -> FloatArray:
+    """Money of the periods that begin until then, `after_the_first` [s] from the end of the running one."""
+    begun = np.maximum(np.floor(after_the_first / length) + 1, 0.0)
+    return np.zeros_like(after_the_first) if amount == inf else begun * amount
 
 
 def _is_short_of_money(promises: Promises, workers: FloatArray, capacity: Capacity) -> bool:

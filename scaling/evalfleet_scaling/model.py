@@ -231,9 +231,12 @@ class Worker:
     state: WorkerState = WorkerState.READY
     startup_left_seconds: float = 0.0  # planned (p95) start-up still to come; 0 when ready
     age_seconds: float = 0.0  # since creation
+    price_per_hour: Decimal | None = None  # that it was started at; None: its pool's now
 
     def __post_init__(self) -> None:
         require_name(InvalidWorkerError, "worker", self.name)
+        if self.price_per_hour is not None:
+            require_money(InvalidWorkerError, f"worker {self.name}: price_per_hour", self.price_per_hour)
         require_count(InvalidWorkerError, f"worker {self.name}: slot", self.slot)
         require_number(InvalidWorkerError, f"worker {self.name}: startup_left_seconds", self.startup_left_seconds)
         require_number(InvalidWorkerError, f"worker {self.name}: age_seconds", self.age_seconds)

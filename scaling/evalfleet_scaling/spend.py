@@ -6,7 +6,7 @@ milliseconds of Unix time; totals hold the *exact* sum of price x milliseconds a
 because a rounded sum of a thousand settlements depends on how often it was settled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -69,6 +69,8 @@ class OpenEntry:
     on_demand_price_per_hour: Decimal
     since_ms: int
     settled_until_ms: int
+    scoring: bool = True  # what it would cost on demand counts from when it scored
+    silent: bool = False  # its node does not answer: nothing more is paid until it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class WorkerStarted:
     price_per_hour: Decimal
     on_demand_price_per_hour: Decimal
     since_seconds: float
+    scoring: bool = True
 
     def __post_init__(self) -> None:
         require_name(InvalidWorkerError, "pod uid", self.pod_uid)
@@ -121,6 +124,17 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def ends_of_periods(now_seconds: float) -> tuple[float, float]:
+    """Seconds to the end of the UTC day and of the UTC month; a day and 31 beyond the calendar."""
+    try:
+        now = _EPOCH + timedelta(seconds=now_seconds)
+        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        month = (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+        return (day + timedelta(days=1) - now).total_seconds(), (month - now).total_seconds()
+    except OverflowError:
+        return 86_400.0, 31 * 86_400.0
+
+
 def open_worker(ledger: SpendLedger, event: WorkerStarted) -> SpendLedger:
     """Open an entry, once: a pod that is open, closed or forgotten is left as it is."""
     since = milliseconds(event.since_seconds)
@@ -135,15 +149,28 @@ def open_worker(ledger: SpendLedger, event: WorkerStarted) -> SpendLedger:
         event.on_demand_price_per_hour,
         since,
         since,
+        scoring=event.scoring,
     )
     return replace(ledger, open={**ledger.open, event.pod_uid: entry})
+
+
+def observe_worker(ledger: SpendLedger, pod_uid: str, scoring: bool, silent_since: float | None) -> SpendLedger:
+    """What is seen of an open worker: that it scores, once and for all, and that its node is silent, up to when."""
+    entry = ledger.open.get(pod_uid)
+    if entry is None:
+        return ledger
+    books = _Books(ledger)
+    if silent_since is not None and not entry.silent:
+        entry = books.settle_entry(entry, milliseconds(silent_since))
+    seen = replace(entry, scoring=entry.scoring or scoring, silent=silent_since is not None)
+    return books.ledger({**ledger.open, pod_uid: seen}, ledger.closed)
 
 
 def settle(ledger: SpendLedger, now_seconds: float) -> SpendLedger:
     """Add the cost of every open entry up to `now_seconds`; a clock that went back adds nothing."""
     now = milliseconds(now_seconds)
     books = _Books(ledger)
-    entries = {uid: books.settle_entry(entry, now) for uid, entry in ledger.open.items()}
+    entries = {uid: entry if entry.silent else books.settle_entry(entry, now) for uid, entry in ledger.open.items()}
     return books.ledger(entries, ledger.closed)
 
 
@@ -171,8 +198,10 @@ def change_price(ledger: SpendLedger, pod_uid: str, price_per_hour: Decimal, at_
     return books.ledger({**ledger.open, pod_uid: repriced}, ledger.closed)
 
 
-def forget_old(ledger: SpendLedger, now_seconds: float) -> SpendLedger:
-    """Drop tombstones older than a day, finished runs are kept by `forget_run`, and periods beyond their keeping.
+def forget_old(ledger: SpendLedger, now_seconds: float, present: Container[str] = ()) -> SpendLedger:
+    """Drop old tombstones and periods beyond their keeping; finished runs are kept by `forget_run`.
+
+    A tombstone lives as long as its pod (`present`), and a day in any case: a listing may be late.
 
     Safe because a pod that begins before the moved `forgotten_until_ms` and is not open can only be a repeated event:
     every pod alive at that time is in `open`.
@@ -182,7 +211,9 @@ def forget_old(ledger: SpendLedger, now_seconds: float) -> SpendLedger:
     moment = _utc(now)
     return replace(
         ledger,
-        closed={uid: ended for uid, ended in ledger.closed.items() if ended >= horizon},
+        closed={
+            uid: ended for uid, ended in ledger.closed.items() if uid in present or ended >= now - _FORGET_CLOSED_MS
+        },
         hours=_since(ledger.hours, (moment - _KEEP["hour"]).strftime(_FORMATS[0])),
         days=_since(ledger.days, (moment - _KEEP["day"]).strftime(_FORMATS[1])),
         months=_since(ledger.months, (moment - _KEEP["month"]).strftime(_FORMATS[2])),
@@ -210,7 +241,7 @@ class _Books:
         begin = entry.settled_until_ms
         if until_ms <= begin or until_ms - begin > _MAX_GAP_HOURS * HOUR_MS:
             return entry
-        price, on_demand = entry.price_per_hour, entry.on_demand_price_per_hour
+        price, on_demand = entry.price_per_hour, entry.on_demand_price_per_hour if entry.scoring else Decimal(0)
         self._runs[entry.run] = self._runs.get(entry.run, Total()).plus(price, on_demand, until_ms - begin)
         while begin < until_ms:
             end = min(until_ms, (begin // HOUR_MS + 1) * HOUR_MS)

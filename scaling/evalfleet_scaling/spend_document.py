@@ -57,6 +57,8 @@ def _entry_to_document(entry: OpenEntry) -> dict[str, Any]:
         "onDemandPrice": str(entry.on_demand_price_per_hour),
         "sinceMs": entry.since_ms,
         "settledUntilMs": entry.settled_until_ms,
+        "scoring": entry.scoring,
+        "silent": entry.silent,
     }
 
 
@@ -69,6 +71,8 @@ def _entry_from_document(item: Mapping[str, Any]) -> OpenEntry:
         Decimal(item["onDemandPrice"]),
         int(item["sinceMs"]),
         int(item["settledUntilMs"]),
+        scoring=bool(item.get("scoring", True)),
+        silent=bool(item.get("silent", False)),
     )
 
 

@@ -144,7 +144,8 @@ def test_an_operator_killed_in_the_middle_pays_every_worker_once(place: Bench, o
     assert written.closed.keys() == seconds.keys()
     assert abs(total.worker_seconds - sum(seconds.values())) <= SECONDS_OFF * len(seconds)
     assert float(total.cost) == pytest.approx(1.25 * total.worker_seconds / 3600)
-    assert float(total.on_demand_equivalent) == pytest.approx(3.0 * total.worker_seconds / 3600)
+    scored = float(total.on_demand_equivalent) * 3600 / 3.0
+    assert 0 < scored < total.worker_seconds  # start-up saves nothing, nor what nobody heard of
     assert float(job["status"]["cost"]["onDemandEquivalent"]) == pytest.approx(
         float(total.on_demand_equivalent), abs=3 * CENTS
     )

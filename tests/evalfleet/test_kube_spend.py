@@ -10,9 +10,10 @@ import pytest
 from cluster_client import Client
 
 from evalfleet import limits
+from evalfleet.controller.ledgers import sweep
 from evalfleet.kube.client import Kube, KubeError
 from evalfleet.kube.resources import Key
-from evalfleet.kube.spend import SpendBook
+from evalfleet.kube.spend import LedgerUnwritableError, SpendBook
 from evalfleet.local.cluster import LocalCluster
 from evalfleet_scaling.spend import SpendLedger, WorkerStarted, close_worker, open_worker, settle
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
@@ -263,6 +264,52 @@ def test_a_deleted_ledger_is_written_again_and_nothing_spent_is_forgotten(place:
         assert place.ledger() == ended
 
     place.do(work)
+
+
+def test_a_ledger_that_is_refused_is_kept_in_mind_and_written_as_soon_as_it_is_taken(
+    place: Place, cluster_client: Client, namespace: str
+) -> None:
+    quotas = f"/api/v1/namespaces/{namespace}/resourcequotas"
+    used = {"metadata": {"name": "full"}, "spec": {"hard": {"count/configmaps": "0"}}}
+
+    async def work(book: Callable[[], SpendBook]) -> None:
+        first = book()
+        await first.read(POLICY, T0)
+        cluster_client.create(quotas, used)
+        cluster_client.wait(f"{quotas}/full", lambda quota: "hard" in (quota.get("status") or {}))
+        with pytest.raises(LedgerUnwritableError, match="exceeded quota"):
+            await first.keep(POLICY, running("a"), T0)
+        ended = close_worker(running("a"), "a", T0 + 5)
+        with pytest.raises(LedgerUnwritableError):
+            await first.keep(POLICY, ended, T0 + 6)
+        assert await first.read(POLICY, T0 + 7) == ended
+        cluster_client.delete(f"{quotas}/full")
+        cluster_client.wait(f"{quotas}/full", lambda quota: not quota)
+        await first.keep(POLICY, ended, T0 + 8)
+        assert place.ledger() == ended
+
+    place.do(work)
+
+
+def test_ledgers_of_namespaces_that_are_gone_are_removed_and_others_stay(
+    shared_cluster: LocalCluster, cluster_client: Client, namespace: str
+) -> None:
+    alive, gone = Key("ScalingPolicy", namespace, "a.b"), Key("ScalingPolicy", "never-was", "default")
+
+    async def work() -> list[Key]:
+        kube = await Kube.connect(shared_cluster.kubeconfig)
+        book = SpendBook(kube, namespace)
+        for policy in (alive, gone):
+            await book.read(policy, T0)
+            await book.keep(policy, running("a"), T0)
+        try:
+            assert set(await book.all()) == {alive, gone}
+            await sweep(kube, book, used=())
+            return await book.all()
+        finally:
+            await kube.close()
+
+    assert asyncio.run(work()) == [alive]
 
 
 def test_a_policy_of_another_namespace_has_a_ledger_of_its_own(place: Place) -> None:

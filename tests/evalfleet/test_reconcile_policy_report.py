@@ -11,11 +11,12 @@ from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.kube.mergepatch import merge_patched
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import merge
+from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.policy.decide import decide
 from evalfleet.reconcile.policy.pool_history import PoolHistories
-from evalfleet.reconcile.policy.report import with_refusals
+from evalfleet.reconcile.policy.report import unwritable, with_refusals
 from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.fleet import decide_fleet
 from evalfleet_scaling.spend import HOUR_MS, SpendLedger, Total
@@ -178,3 +179,18 @@ def test_a_policy_for_which_nothing_is_decided_restates_every_condition() -> Non
     for kind in ("AbleToScale", "ScalingLimited"):
         assert condition_of(found, kind) == ("Unknown", "NotReached")
     assert found["state"] == "Stalled: LedgerUnreadable"
+
+
+def test_while_what_is_spent_cannot_be_written_nothing_starts_and_what_runs_goes_on() -> None:
+    jobs = {"uid-1": job_state(planned()), "uid-2": job_state(planned(workers=(worker(0),)))}
+    state = PolicyState(NOW, policy(), jobs, generation=7)
+    decision = decide(state, decide_fleet)
+    assert any(isinstance(action, Create) for action in decision.actions)
+    told = unwritable(state, decision, "403: exceeded quota")
+    assert told.actions == tuple(action for action in decision.actions if not isinstance(action, Create))
+    assert (told.admissions["uid-1"].admitted, told.admissions["uid-1"].reason) == (False, "LedgerUnwritable")
+    assert told.admissions["uid-2"] == decision.admissions["uid-2"]
+    found = {c.type: (c.status, c.reason) for c in told.conditions}
+    assert found["Stalled"] == ("True", "LedgerUnwritable")
+    assert len(found) == len(told.conditions)
+    assert told.status["state"] == "Stalled: LedgerUnwritable"

@@ -18,6 +18,7 @@ from evalfleet.controller.observe import Observer
 from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
 from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.policy.pools import node_pools, on_demand_price
 from evalfleet.reconcile.policy.settle import account, job_money, paid_pod
 from evalfleet_scaling.spend import SpendLedger, Total
 from evalfleet_scaling.spend_document import ledger_from_document, ledger_to_document
@@ -230,3 +231,46 @@ def test_a_clock_that_is_ahead_ends_no_pod_in_the_future() -> None:
     ahead = look(running, 4, pod(ended=36004))
     assert ahead.runs[RUN].cost == look(running, 4, pod(ended=4)).runs[RUN].cost
     assert look(ahead, 8, pod(ended=36004)).runs == ahead.runs  # closed once
+
+
+def unreachable(since: float) -> Object:
+    """A running pod that the node controller has made not Ready, as its node does not answer."""
+    body = pod()
+    body["status"]["containerStatuses"] = [{"name": "worker", "ready": True, "state": {"running": {}}}]
+    body["status"]["conditions"].append(condition("Ready", since, "False"))
+    return body
+
+
+def test_a_pod_on_a_node_that_does_not_answer_is_paid_until_the_last_sign_of_it() -> None:
+    ledger = look(look(SpendLedger(), 50, pod()), 400, unreachable(60))
+    assert paid_seconds(ledger) == 60
+    assert paid_seconds(look(ledger, 900, unreachable(60))) == 60
+    assert paid_seconds(look(look(ledger, 900, unreachable(60)), 901)) == 60  # it is gone, and was not seen again
+    assert paid_seconds(look(ledger, 1000, pod())) == 1000  # it was there all the time
+
+
+def test_a_container_that_is_not_ready_on_a_node_that_answers_is_paid() -> None:
+    body = unreachable(60)
+    body["status"]["containerStatuses"][0]["ready"] = False
+    assert paid_seconds(look(SpendLedger(), 400, body)) == 400
+
+
+@pytest.mark.parametrize(
+    ("pools", "price"),
+    [
+        ([pool("spot"), pool("steady", "OnDemand", pricePerHour="5.00")], "5.00"),
+        ([pool("spot"), pool("ours", "Reserved", pricePerHour="0")], None),
+        ([pool("ours", "Reserved", pricePerHour="0"), pool("steady", "OnDemand", pricePerHour="5.00")], "5.00"),
+        ([pool("free", "OnDemand", pricePerHour="0"), pool("steady", "OnDemand", pricePerHour="5.00")], "5.00"),
+        ([pool("spot")], None),
+    ],
+)
+def test_what_is_reserved_or_free_is_not_what_on_demand_costs(pools: list[Object], price: str | None) -> None:
+    found = on_demand_price(node_pools(policy(*pools)))
+    assert found == (None if price is None else Decimal(price))
+
+
+def test_without_an_on_demand_price_nothing_is_saved() -> None:
+    (found,) = observer(pod("a", price="1.25")).paid_pods("ns", {RUN: 0}, policy(pool("spot")), set())
+    assert found.on_demand_price_per_hour == found.price_per_hour == Decimal("1.25")
+    assert not found.scoring  # nobody has heard of it

@@ -79,6 +79,14 @@ def test_money_due_before_the_deadline_must_be_there() -> None:
     assert shortage(promises((6, 6, 25)), monthly) == "money"
 
 
+def test_the_next_days_money_may_be_spent_from_the_end_of_this_utc_day() -> None:
+    before_midnight = Capacity(10, 1 / HOUR, left_this_day=5.0, per_day=6.0, day_ends_seconds=2 * HOUR)
+    assert shortage(promises((6, 6, 1)), before_midnight) == "money"
+    assert is_feasible(promises((6, 6, 3)), before_midnight)
+    assert is_feasible(promises((17, 17, 27)), before_midnight)  # two midnights
+    assert shortage(promises((18, 18, 25)), before_midnight) == "money"
+
+
 def test_a_refused_request_leaves_room_for_the_next() -> None:
     admissions = admit(promises((8, 8, 2)), promises((9, 8, 1), (4, 8, 2)), Capacity(8), max_fills=100)
     assert admissions.admitted.tolist() == [False, True]

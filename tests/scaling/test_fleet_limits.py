@@ -1,5 +1,6 @@
 """Limits, budgets and stabilisation in the fleet decision: what holds workers back, and that it is named."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -24,6 +25,14 @@ def test_a_limit_holds_back_workers_and_is_named(limits: Limits, limit: str) -> 
     assert decision.of("a").desired_workers == 3
     assert [hit.limit for hit in decision.limits_hit] == [limit]
     assert decision.reason == "ScalingLimited"
+
+
+def test_a_worker_counts_at_the_price_it_was_started_at_whatever_its_pool_costs_now() -> None:
+    limits = Limits(max_cost_per_hour=Decimal("5.00"))
+    for price, left in ((None, 4), (Decimal("1.00"), 4), (Decimal("2.50"), 2)):
+        have = tuple(replace(worker("a", slot), price_per_hour=price) for slot in range(4))
+        decision = decide_fleet(fleet(job(deadline_seconds=None, max_workers=4), workers=have, limits=limits))
+        assert 4 - len(decision.of("a").victims) == left
 
 
 def test_without_a_limit_none_is_named() -> None:

@@ -1,5 +1,6 @@
 """The spend ledger counts every pod-second once, whatever happens to the events."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,9 +15,11 @@ from evalfleet_scaling.spend import (
     WorkerStarted,
     change_price,
     close_worker,
+    ends_of_periods,
     forget_old,
     forget_run,
     milliseconds,
+    observe_worker,
     open_worker,
     settle,
 )
@@ -204,3 +207,46 @@ def test_runs_hours_days_and_months_agree(events: list[tuple[str, str, int]]) ->
         for totals in (ledger.runs, ledger.hours, ledger.days, ledger.months)
     }
     assert len(sums) == 1
+
+
+def test_a_tombstone_lives_as_long_as_its_pod_and_a_day_in_any_case() -> None:
+    ended = close_worker(open_worker(SpendLedger(), started()), started().pod_uid, T0 + 60)
+    for later, present, kept in ((7200, (), True), (90000, (), False), (30 * 86400, (started().pod_uid,), True)):
+        ledger = forget_old(ended, T0 + 60 + later, present)
+        assert (started().pod_uid in ledger.closed) is kept
+        assert open_worker(ledger, started()).open == {}
+
+
+def test_tombstones_of_pods_that_are_gone_do_not_pile_up_behind_a_worker_that_runs_for_weeks() -> None:
+    long = open_worker(SpendLedger(), started("long"))
+    ended = close_worker(open_worker(long, started("short")), "short", T0 + 60)
+    assert forget_old(ended, T0 + 7 * 86400, ("long",)).closed == {}
+
+
+def test_a_silent_node_is_not_paid_until_it_answers_again() -> None:
+    uid = started().pod_uid
+    open_ledger = settle(open_worker(SpendLedger(), started()), T0 + 60)
+    silent = settle(observe_worker(open_ledger, uid, True, T0 + 100), T0 + 900)
+    assert silent.runs["run-a"].worker_seconds == 100
+    assert settle(observe_worker(silent, uid, True, T0 + 100), T0 + 950).runs == silent.runs
+    assert settle(observe_worker(silent, uid, True, None), T0 + 1000).runs["run-a"].worker_seconds == 1000
+    assert close_worker(silent, uid, T0 + 300).runs["run-a"].worker_seconds == 300
+
+
+def test_only_scored_time_counts_as_saved() -> None:
+    starting = open_worker(SpendLedger(), replace(started(), scoring=False))
+    scoring = observe_worker(settle(starting, T0 + 1800), started().pod_uid, True, None)
+    total = settle(scoring, T0 + 3600).runs["run-a"]
+    assert (total.cost, total.on_demand_equivalent) == (Decimal("1.20"), Decimal("1.80"))
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "month"),
+    [
+        ("2026-01-01T00:00:00+00:00", 86400, 31 * 86400),
+        ("2026-02-28T23:59:59+00:00", 1, 1),
+        ("2024-02-29T12:00:00+00:00", 43200, 43200),
+    ],
+)
+def test_days_and_months_end_in_utc(now: str, day: float, month: float) -> None:
+    assert ends_of_periods(datetime.fromisoformat(now).timestamp()) == (day, month)

@@ -124,7 +124,7 @@ class CostStatus(WireModel):
     projected: Decimal | None = None
     """projected at completion."""
     on_demand_equivalent: Decimal | None = None
-    """onDemandEquivalent: the same worker time at on-demand price."""
+    """onDemandEquivalent: the scored worker time at on-demand price."""
     currency: Decimal | None = None
     """currency of the amounts."""
 

@@ -12,6 +12,7 @@ from evalfleet.controller.controller import Controller, always
 from evalfleet.controller.health import Vitals, why_not_alive, why_not_ready
 from evalfleet.controller.http import serve
 from evalfleet.controller.leader import Elector, LeaseTiming
+from evalfleet.controller.ledgers import sweep_for_ever
 from evalfleet.controller.metrics import Telemetry
 from evalfleet.controller.nodes import follow_nodes
 from evalfleet.controller.progress import pull_for_ever
@@ -112,6 +113,7 @@ class Operator:
                 group.create_task(pull_for_ever(self.controller, self.settings.progress_seconds))
                 group.create_task(follow_nodes(self.kube, lost, self.controller.router.nodes_lost))
                 group.create_task(follow_refusals(self.kube, self.controller))
+                group.create_task(sweep_for_ever(self.kube, self.controller))
                 group.create_task(self._watch_the_watcher(watcher))
         finally:
             await asyncio.to_thread(watcher.stop)

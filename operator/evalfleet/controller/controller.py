@@ -53,6 +53,7 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue(urgent=lambda key: key.kind == "ScalingPolicy")
         self.router = Router(self.cache, self.memory, self.queue.add)
         self.observer = Observer(self.cache, self.memory, settings.site)
+        self.book = SpendBook(kube, settings.namespace)
         events = EventRecorder(kube, "evalfleet", settings.identity, kube.clock.now)
         parts = Parts(
             kube=kube,
@@ -67,7 +68,7 @@ class Controller:
         )
         self._reconcilers: dict[str, Reconciler[Key, Any, Any]] = {
             "EvaluationJob": JobReconciler(parts),
-            "ScalingPolicy": PolicyReconciler(parts, SpendBook(kube, settings.namespace), decide_fleet),
+            "ScalingPolicy": PolicyReconciler(parts, self.book, decide_fleet),
         }
         self._holds = holds
         self._started: dict[Key, float] = {}

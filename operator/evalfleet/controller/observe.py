@@ -1,9 +1,8 @@
 """From cached objects and memory to the states that reconciliation looks at: reading alone, nothing is decided."""
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from evalfleet import limits
@@ -36,12 +35,11 @@ from evalfleet.reconcile.job.attempts import Attempt
 from evalfleet.reconcile.job.recollection import recollected
 from evalfleet.reconcile.job.state import JobState, Site, WorkerView
 from evalfleet.reconcile.job.waits import bindings_of
+from evalfleet.reconcile.policy.pool_history import SCORING_STATES
 from evalfleet.reconcile.policy.pools import node_pools, on_demand_price
-from evalfleet.reconcile.policy.settle import PaidPod, paid_pod
+from evalfleet.reconcile.policy.settle import PaidPod, paid_pod, written_price
 
 Object = Mapping[str, Any]
-PRICES_END = Decimal(10) ** 9
-"""Beyond every price that the API takes."""
 NOTHING_KNOWN = RunMemory()
 
 
@@ -122,13 +120,16 @@ class Observer:
         Those of its jobs, and those whose bill is open though their EvaluationJob was deleted: they run until they end.
         Whose a pod is says its owner; labels and prices are anybody's to write.
         """
-        on_demand = on_demand_price(node_pools(policy))
+        on_demand, progress = on_demand_price(node_pools(policy)), self.memory.progress
         found = []
         for pod in self.cache.of_kind("Pod", namespace):
-            run, price = run_of(pod), _price(pod)
+            run, price = run_of(pod), written_price((pod["metadata"].get("annotations") or {}).get(ANNOTATION_PRICE))
             ours = (run in jobs and owner_of(pod) in self._known(run).worker_jobs) or uid_of(pod) in open_uids
             if role_of(pod) == "work" and ours and price is not None:
-                found.append(paid_pod(pod, run, labels_of(pod).get(LABEL_POOL, ""), (price, on_demand)))
+                prices = (price, price if on_demand is None else on_demand)
+                told = progress.get(uid_of(pod))
+                one = paid_pod(pod, run, labels_of(pod).get(LABEL_POOL, ""), prices)
+                found.append(replace(one, scoring=told is not None and told.state in SCORING_STATES))
         return found
 
     def _known(self, uid: str) -> RunMemory:
@@ -221,15 +222,6 @@ def _preempted(known: RunMemory, pods: Iterable[Object], status: Object) -> tupl
 
 def _shows_cost(body: Object) -> bool:
     return "spent" in ((body.get("status") or {}).get("cost") or {})
-
-
-def _price(pod: Object) -> Decimal | None:
-    """Price of a worker pod; None for one that we did not make, whatever its labels say."""
-    try:
-        price = Decimal((pod["metadata"].get("annotations") or {})[ANNOTATION_PRICE])
-    except (KeyError, InvalidOperation):
-        return None
-    return price if price.is_finite() and 0 <= price < PRICES_END else None
 
 
 def _attempts(jobs: Iterable[Object], role: str) -> list[Object]:

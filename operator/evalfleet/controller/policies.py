@@ -10,13 +10,13 @@ from evalfleet.controller.act import is_refusal, refusal_reason
 from evalfleet.controller.memory import PolicyMemory
 from evalfleet.controller.parts import Parts
 from evalfleet.kube.resources import Key
-from evalfleet.kube.spend import SpendBook
+from evalfleet.kube.spend import LedgerUnwritableError, SpendBook
 from evalfleet.reconcile.job.state import Admission
 from evalfleet.reconcile.policy.decide import decide
 from evalfleet.reconcile.policy.figures import figures, transitions
 from evalfleet.reconcile.policy.outcome import DecideFleet, PolicyDecision
 from evalfleet.reconcile.policy.pools import currency
-from evalfleet.reconcile.policy.report import with_refusals
+from evalfleet.reconcile.policy.report import unwritable, with_refusals
 from evalfleet.reconcile.policy.settle import PaidPod, account, job_money
 from evalfleet.reconcile.policy.state import PolicyState
 from evalfleet_scaling.spend import SpendLedger
@@ -71,7 +71,10 @@ class PolicyReconciler:
     async def apply(self, key: Key, state: PolicyState, decision: PolicyDecision) -> None:
         """The ledger before anything is done on it, then workers, admissions, and the status."""
         if not state.ledger_problem:
-            await self._book.keep(key, state.ledger, state.now.timestamp())
+            try:
+                await self._book.keep(key, state.ledger, state.now.timestamp())
+            except LedgerUnwritableError as error:
+                decision = unwritable(state, decision, str(error))
             self._remember_money(key, state)
         self._measure(key, state, decision)
         errors = await self._parts.actor.apply_each(decision.actions)

@@ -12,6 +12,10 @@ from evalfleet_scaling.spend import SpendLedger
 from evalfleet_scaling.spend_document import LedgerUnreadableError, ledger_from_document, ledger_to_document
 
 DOCUMENT = "ledger.json"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+FORBIDDEN = 403
+REFUSED = frozenset({400, FORBIDDEN, 413, 422})
+"""Answers that mean: this ledger cannot be written, not: the API server has a bad moment."""
 
 
 @dataclass(slots=True)
@@ -21,6 +25,12 @@ class _Page:
     """The ConfigMap as last read or written; None before it exists."""
     saved_seconds: float
     looked_seconds: float
+    is_due: bool = False
+    """Whether the last write was refused: another one is due."""
+
+
+class LedgerUnwritableError(RuntimeError):
+    """The ledger is refused; what is spent is known to this process alone."""
 
 
 class SpendBook:
@@ -45,14 +55,35 @@ class SpendBook:
         return page.ledger
 
     async def keep(self, policy: Key, ledger: SpendLedger, now_seconds: float) -> None:
-        """Make `ledger` the policy's, and write it when a worker came or went, or money has flowed for a while."""
+        """Make `ledger` the policy's, and write it when a worker came, scored or went, or money has flowed for long.
+
+        Raises:
+            LedgerUnwritableError: the API server refuses it; the ledger is the policy's all the same.
+        """
         page = self._pages[policy]
-        structural = ledger.open.keys() != page.ledger.open.keys() or ledger.closed.keys() != page.ledger.closed.keys()
+        structural = _structure(ledger) != _structure(page.ledger)
         due = bool(ledger.open) and now_seconds - page.saved_seconds >= limits.LEDGER_SAVE_SECONDS
-        if structural or due:
-            await self._save(policy, page, ledger)
+        if structural or due or page.is_due:
+            try:
+                await self._save(policy, page, ledger)
+            except KubeError as error:
+                if error.status not in REFUSED:
+                    raise
+                page.ledger, page.is_due = ledger, True
+                raise LedgerUnwritableError(f"ConfigMap {self._namespace}/{_name(policy)}: {error}") from error
             page.saved_seconds = page.looked_seconds = now_seconds
-        page.ledger = ledger
+        page.ledger, page.is_due = ledger, False
+
+    async def all(self) -> list[Key]:
+        """The policies that have a ledger."""
+        found = await self._kube.get_metadata(self._path(), labelSelector=f"{LABEL_MANAGED_BY}=evalfleet")
+        names = (str(body["metadata"]["name"]).split(".", 2) for body in found.get("items") or [])
+        return [Key("ScalingPolicy", parts[1], parts[2]) for parts in names if parts[0] == "spend" and len(parts) == 3]
+
+    async def remove(self, policy: Key) -> None:
+        """Remove a ledger for good."""
+        await self._kube.delete(f"{self._path()}/{_name(policy)}")
+        self._pages.pop(policy, None)
 
     async def _looked_at(self, policy: Key, page: _Page, now_seconds: float) -> _Page | None:
         """The page if nobody else has written the ledger; one that was deleted is written again when it is due."""
@@ -72,6 +103,9 @@ class SpendBook:
         except KubeError as error:
             if error.status == NOT_FOUND:
                 return None
+            if error.status == FORBIDDEN:
+                message = f"ConfigMap {self._namespace}/{_name(policy)}: {error}; let the operator read it"
+                raise LedgerUnreadableError(message) from error
             raise
 
     def _opened(self, policy: Key, stored: dict[str, Any] | None, now_seconds: float) -> _Page:
@@ -93,7 +127,7 @@ class SpendBook:
         data = {DOCUMENT: json.dumps(ledger_to_document(ledger), separators=(",", ":"))}
         try:
             if page.body is None:
-                metadata = {"name": _name(policy), "labels": {"app.kubernetes.io/managed-by": "evalfleet"}}
+                metadata = {"name": _name(policy), "labels": {LABEL_MANAGED_BY: "evalfleet"}}
                 body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
                 page.body = await self._kube.create(self._path(), body)
             else:
@@ -108,6 +142,11 @@ class SpendBook:
 
     def _path(self) -> str:
         return f"/api/v1/namespaces/{self._namespace}/configmaps"
+
+
+def _structure(ledger: SpendLedger) -> tuple[object, object]:
+    """What cannot be told again after a crash: who came, scored, fell silent and went."""
+    return {uid: (entry.scoring, entry.silent) for uid, entry in ledger.open.items()}, ledger.closed.keys()
 
 
 def _version(body: Mapping[str, Any] | None) -> str:

@@ -184,6 +184,21 @@ def bound_at(pod: Object) -> datetime | None:
     return None
 
 
+def unreachable_since(pod: Object) -> datetime | None:
+    """When the node of a running pod fell silent, None while it answers.
+
+    The node controller makes such a pod not Ready; the kubelet, which says that its containers are, cannot object.
+    """
+    status = pod.get("status") or {}
+    containers = status.get("containerStatuses") or []
+    if status.get("phase") != "Running" or not containers or not all(c.get("ready") for c in containers):
+        return None
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "Ready" and condition.get("status") == "False":
+            return moment(condition.get("lastTransitionTime"))
+    return None
+
+
 def moment(text: object) -> datetime | None:
     """An RFC 3339 time, None for nothing."""
     return datetime.fromisoformat(str(text)) if text else None

@@ -11,6 +11,7 @@ from evalfleet_scaling.arrays import BoolArray, FloatArray, IntArray
 from evalfleet_scaling.fleet.tables import Fleet
 from evalfleet_scaling.memory import Refusal
 from evalfleet_scaling.promises import Promises
+from evalfleet_scaling.spend import ends_of_periods
 
 _OVERRUN = 1.25  # a promise covers the work planned at admission and a quarter more, not a runaway estimate
 _RETRY_SECONDS = 60.0
@@ -166,6 +167,7 @@ def capacity_of(fleet: Fleet) -> Capacity:
     price = float(pools.price[pools.fallback])
     day = inf if limits.max_cost_per_day is None else float(limits.max_cost_per_day)
     month = inf if limits.max_cost_per_month is None else float(limits.max_cost_per_month)
+    day_ends, month_ends = ends_of_periods(fleet.now)
     return Capacity(
         quota_workers=fleet.quota,
         cost_per_worker_second=price / 3600,
@@ -173,6 +175,8 @@ def capacity_of(fleet: Fleet) -> Capacity:
         per_day=day,
         left_this_month=month - float(limits.spent_this_month),
         per_month=month,
+        day_ends_seconds=day_ends,
+        month_ends_seconds=month_ends,
     )
 
 

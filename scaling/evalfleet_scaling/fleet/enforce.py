@@ -116,6 +116,15 @@ def _reserved_money(accepted: Accepted, money: Money) -> float:
     return float(on_demand_to_finish(money.state, money.price_per_hour)[accepted.guaranteed].sum())
 
 
+def _prices(fleet: Fleet, slots: Slots) -> FloatArray:
+    """What each slot costs an hour: a worker keeps the price it was started at, a new one has its pool's."""
+    prices: FloatArray = fleet.pools.price[slots.pool]
+    there = np.flatnonzero(slots.worker >= 0)
+    paid = fleet.workers.price[slots.worker[there]]
+    prices[there] = np.where(np.isnan(paid), prices[there], paid)
+    return prices
+
+
 class _Cutter:
     """Removes slots, constraint by constraint, in rank order; lives inside one decision."""
 
@@ -123,7 +132,7 @@ class _Cutter:
         self._fleet = fleet
         self._slots = selected(slots, order)
         self._alive = np.ones(len(order), dtype=np.bool_)
-        self._price = fleet.pools.price[self._slots.pool]
+        self._price = _prices(fleet, self._slots)
         self._new = self._slots.worker < 0
         self.held_back: dict[str, int] = {}
         self.waiting: dict[str, BoolArray] = {}

@@ -96,6 +96,7 @@ class WorkerTable:
     position: IntArray
     startup_left: FloatArray
     age: FloatArray
+    price: FloatArray  # per hour, as it was started; nan: its pool's
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,7 @@ def _allowed(jobs: Sequence[Job], names: tuple[str, ...]) -> BoolArray | None:
     return np.array(rows, dtype=np.bool_)
 
 
-_READ_WORKER = attrgetter("state", "startup_left_seconds", "age_seconds")
+_READ_WORKER = attrgetter("state", "startup_left_seconds", "age_seconds", "price_per_hour")
 
 
 def _read_workers(snapshot: FleetSnapshot, job: IntArray, pool: IntArray) -> WorkerTable:
@@ -321,8 +322,9 @@ def _read_workers(snapshot: FleetSnapshot, job: IntArray, pool: IntArray) -> Wor
     workers = snapshot.workers
     read = list(map(_READ_WORKER, workers))
     # A worker that is late, but not ready, still needs a moment.
-    startup = _floats((0.0 if state is _READY else max(left, 1.0) for state, left, _ in read), 0.0)
-    age = _floats((age for _, _, age in read), 0.0)
+    startup = _floats((0.0 if state is _READY else max(left, 1.0) for state, left, _, _ in read), 0.0)
+    age = _floats((age for _, _, age, _ in read), 0.0)
+    price = np.array([nan if paid is None else float(paid) for _, _, _, paid in read], dtype=np.float64)
     order = np.lexsort((-age, startup, job))
     job = job[order]
     first = np.searchsorted(job, job, side="left")
@@ -333,6 +335,7 @@ def _read_workers(snapshot: FleetSnapshot, job: IntArray, pool: IntArray) -> Wor
         position=np.arange(len(workers)) - first,
         startup_left=startup[order],
         age=age[order],
+        price=price[order],
     )
 
 

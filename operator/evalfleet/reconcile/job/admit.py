@@ -3,8 +3,7 @@
 from evalfleet import limits
 from evalfleet.reconcile.announce import BEST_EFFORT
 from evalfleet.reconcile.conditions import false, true, unknown
-from evalfleet.reconcile.job.run import all_scored
-from evalfleet.reconcile.job.state import Admission, JobState
+from evalfleet.reconcile.job.state import Admission, JobState, all_scored
 from evalfleet.reconcile.job.terminal import held, waiting
 from evalfleet.reconcile.steps import Step
 

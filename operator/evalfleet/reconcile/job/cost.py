@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from evalfleet.reconcile.job.state import JobState, fold_progress
+from evalfleet.reconcile.job.state import JobState, all_scored
 
 PLACES = 4
 
@@ -19,8 +19,7 @@ def cost_status(state: JobState) -> dict[str, Any]:
         "onDemandEquivalent": f"{money.on_demand_equivalent:.{PLACES}f}",
         "currency": money.currency,
     }
-    scored = 0 < state.planned_units <= fold_progress(state).units_done
-    if state.terminal or scored:
+    if state.terminal or (state.is_planned and all_scored(state)):
         cost["projected"] = cost["spent"]
     elif state.eta is not None:
         hours = max(0.0, (state.eta.expected - state.now).total_seconds()) / 3600

@@ -3,8 +3,7 @@
 from evalfleet.api.scalingpolicy import PolicySla
 from evalfleet.reconcile.conditions import Condition, false, true, unknown
 from evalfleet.reconcile.job.deadline import deadline_of
-from evalfleet.reconcile.job.run import all_scored
-from evalfleet.reconcile.job.state import Eta, JobState
+from evalfleet.reconcile.job.state import Eta, JobState, all_scored
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.steps import Step
 

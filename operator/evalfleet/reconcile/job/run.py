@@ -10,7 +10,7 @@ from evalfleet.reconcile.conditions import Condition, false, true, unknown
 from evalfleet.reconcile.job.counts import count_failures, worker_counts
 from evalfleet.reconcile.job.plan import failure_reason
 from evalfleet.reconcile.job.pods import waiting_message
-from evalfleet.reconcile.job.state import JobState, RunProgress, WorkerView, fold_progress
+from evalfleet.reconcile.job.state import JobState, RunProgress, WorkerView, all_scored, fold_progress
 from evalfleet.reconcile.job.terminal import ESTIMATES, failed, held, stamp, waiting
 from evalfleet.reconcile.job.waits import provisioning_time
 from evalfleet.reconcile.steps import Step
@@ -43,14 +43,6 @@ def _summary(state: JobState, status: dict[str, Any], workers_ready: Condition) 
     if ready:
         return waiting("Scoring", f"scoring: {percent} % done by {ready} worker{'' if ready == 1 else 's'}")
     return held(workers_ready.reason, f"{percent} % done; {workers_ready.message}")
-
-
-def all_scored(state: JobState) -> bool:
-    """Whether nothing is left: by count, or because a worker found nothing left to claim."""
-    if state.planned_units == 0:
-        return True
-    counted = fold_progress(state).units_done >= state.planned_units
-    return counted or any(worker.child.phase is Phase.SUCCEEDED for worker in state.workers)
 
 
 def _given_up(state: JobState) -> Step | None:

@@ -10,7 +10,7 @@ from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile import conditions as cond
-from evalfleet.reconcile.children import Child
+from evalfleet.reconcile.children import Child, Phase
 from evalfleet.reconcile.decision import Delete
 from evalfleet_worker.protocol import PlanReport, Progress
 
@@ -196,6 +196,14 @@ def fold_progress(state: JobState) -> RunProgress:
     requests = max([sum(p.requests_own for p in known), *(p.requests_done for p in known)])
     rate = sum(p.requests_per_second for p in known)
     return RunProgress(min(done, state.planned_units), requests, rate if known and rate > 0 else None)
+
+
+def all_scored(state: JobState) -> bool:
+    """Whether nothing is left: by count, or because a worker found nothing left to claim."""
+    if state.planned_units == 0:
+        return True
+    counted = fold_progress(state).units_done >= state.planned_units
+    return counted or any(worker.child.phase is Phase.SUCCEEDED for worker in state.workers)
 
 
 def plan_status(report: PlanReport) -> dict[str, Any]:

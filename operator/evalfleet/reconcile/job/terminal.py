@@ -15,6 +15,7 @@ NEEDS_A_PERSON = frozenset(
         "DeadlineInfeasible",
         "InvalidSpec",
         "LedgerUnreadable",
+        "LedgerUnwritable",
         "NoPoolAllowed",
         "ObjectRefused",
         "StatusRefused",

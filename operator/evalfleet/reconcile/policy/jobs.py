@@ -12,9 +12,9 @@ from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.announce import BEST_EFFORT
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.deadline import deadline_of
-from evalfleet.reconcile.job.run import all_scored
-from evalfleet.reconcile.job.state import JobState, WorkerView, fold_progress
+from evalfleet.reconcile.job.state import JobState, WorkerView, all_scored, fold_progress
 from evalfleet.reconcile.policy.pool_history import asked_at, is_scoring
+from evalfleet.reconcile.policy.settle import written_price
 from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worker, WorkerState
 
 
@@ -92,6 +92,7 @@ def core_worker(uid: str, worker: WorkerView, planned_startup_seconds: float, no
         state=WorkerState.READY if ready else WorkerState.STARTING,
         startup_left_seconds=0.0 if ready else left,
         age_seconds=age,
+        price_per_hour=written_price(worker.price_per_hour),
     )
 
 

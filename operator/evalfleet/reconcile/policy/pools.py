@@ -60,10 +60,13 @@ def strategy(policy: ScalingPolicy | None) -> StrategyName:
     return named if has_spot or named is not StrategyName.ELASTIC_AUTO else StrategyName.ON_DEMAND_ONLY
 
 
-def on_demand_price(pools: tuple[NodePool, ...]) -> Decimal:
-    """The cheapest price that is not spot, for the on-demand equivalent; spot's own where there is none."""
-    prices = [Decimal(pool.price_per_hour) for pool in pools if pool.capacity_type != "Spot"]
-    return min(prices or [Decimal(pool.price_per_hour) for pool in pools])
+def on_demand_price(pools: tuple[NodePool, ...]) -> Decimal | None:
+    """The cheapest price of a machine that stays, for the on-demand equivalent; None where no pool tells one.
+
+    What is reserved, or has no price, was paid elsewhere: it is not what on-demand machines cost.
+    """
+    prices = [Decimal(pool.price_per_hour) for pool in pools if pool.capacity_type == "OnDemand"]
+    return min((price for price in prices if price > 0), default=None)
 
 
 def currency(policy: ScalingPolicy | None) -> str:

@@ -54,6 +54,22 @@ def refused(state: PolicyState, reason: str, problem: str) -> PolicyDecision:
     return with_state(decision)
 
 
+def unwritable(state: PolicyState, decision: PolicyDecision, problem: str) -> PolicyDecision:
+    """The decision while what is spent cannot be written: nothing is started, what runs goes on and is counted."""
+    outcome = decision.outcome
+    if outcome is None:
+        return decision
+    why = ("LedgerUnwritable", f"no worker is started before what is spent can be written: {problem}")
+    stops = tuple(action for action in outcome.actions if not isinstance(action, Create))
+    held = {uid: replace(one, admitted=False, reason=why[0], message=why[1]) for uid, one in outcome.admissions.items()}
+    idle = {uid: one for uid, one in held.items() if not state.jobs[uid].workers}
+    restated = stated(state, replace(outcome, actions=stops, admissions={**outcome.admissions, **idle}))
+    stalled = (false("Ready", *why), false("ScalingActive", *why), true("Stalled", *why))
+    conditions = {condition.type: condition for condition in (*restated.conditions, *stalled)}
+    told = replace(restated, conditions=tuple(conditions.values()), requeue_seconds=limits.REFUSED_SECONDS)
+    return with_state(told)
+
+
 def with_refusals(state: PolicyState, decision: PolicyDecision, refusals: Mapping[str, Refusal]) -> PolicyDecision:
     """The decision when the API server refuses workers of some runs: a job without any worker gives its reason."""
     outcome = decision.outcome

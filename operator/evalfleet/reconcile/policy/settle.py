@@ -3,22 +3,26 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from evalfleet import limits
 from evalfleet.reconcile.children import Object
 from evalfleet.reconcile.job.state import Money
-from evalfleet.reconcile.liveness import bound_at
+from evalfleet.reconcile.liveness import bound_at, unreachable_since
 from evalfleet_scaling.spend import (
     SpendLedger,
     WorkerStarted,
     close_worker,
     forget_old,
     forget_run,
+    observe_worker,
     open_worker,
     settle,
 )
+
+PRICES_END = Decimal(10) ** 9
+"""Beyond every price that the API takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class PaidPod:
         price_per_hour, on_demand_price_per_hour: of its worker.
         since: when it was bound to a node, by the API server's clock; None = not yet.
         ended: when its container ended; None = it runs.
+        scoring: whether it was seen to score: what it costs on demand is counted from then on.
+        last_sign: when its node fell silent; None while it answers.
     """
 
     uid: str
@@ -41,6 +47,8 @@ class PaidPod:
     on_demand_price_per_hour: Decimal
     since: datetime | None
     ended: datetime | None
+    scoring: bool = True
+    last_sign: datetime | None = None
 
 
 def account(ledger: SpendLedger, pods: Iterable[PaidPod], runs: frozenset[str], now: datetime) -> SpendLedger:
@@ -55,11 +63,12 @@ def account(ledger: SpendLedger, pods: Iterable[PaidPod], runs: frozenset[str], 
     vanished = set(ledger.open) - {pod.uid for pod in present}
     for uid in vanished:
         last_known = ledger.open[uid].settled_until_ms / 1000
-        ledger = close_worker(ledger, uid, max(last_known, min(moment, last_known + limits.LOST_POD_SECONDS)))
+        later = 0.0 if ledger.open[uid].silent else limits.LOST_POD_SECONDS
+        ledger = close_worker(ledger, uid, max(last_known, min(moment, last_known + later)))
     ledger = settle(ledger, moment)
     for run in set(ledger.runs) - runs:
         ledger = forget_run(ledger, run)
-    return forget_old(ledger, moment)
+    return forget_old(ledger, moment, frozenset(pod.uid for pod in present))
 
 
 def job_money(ledger: SpendLedger, run: str, currency: str) -> Money | None:
@@ -81,7 +90,21 @@ def paid_pod(pod: Object, run: str, pool: str, prices: tuple[Decimal, Decimal]) 
         on_demand_price_per_hour=prices[1],
         since=bound_at(pod),
         ended=_ended(pod),
+        last_sign=unreachable_since(pod),
     )
+
+
+def written_price(text: object) -> Decimal | None:
+    """The price that was written on a worker when it was started; None for what we did not write."""
+    try:
+        price = Decimal(str(text))
+    except InvalidOperation:
+        return None
+    return price if price.is_finite() and 0 <= price < PRICES_END else None
+
+
+def _silent_since(pod: PaidPod, now: float) -> float | None:
+    return None if pod.last_sign is None else min(now, pod.last_sign.timestamp())
 
 
 def _noted(ledger: SpendLedger, pod: PaidPod, now: float) -> SpendLedger:
@@ -95,8 +118,9 @@ def _noted(ledger: SpendLedger, pod: PaidPod, now: float) -> SpendLedger:
         price_per_hour=pod.price_per_hour,
         on_demand_price_per_hour=pod.on_demand_price_per_hour,
         since_seconds=pod.since.timestamp(),
+        scoring=pod.scoring,
     )
-    ledger = open_worker(ledger, event)
+    ledger = observe_worker(open_worker(ledger, event), pod.uid, pod.scoring, _silent_since(pod, now))
     return ledger if pod.ended is None else close_worker(ledger, pod.uid, min(now, pod.ended.timestamp()))
 
 
