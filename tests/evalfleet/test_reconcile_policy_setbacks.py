@@ -159,7 +159,7 @@ def test_a_job_whose_controller_may_create_no_pod_is_held_back() -> None:
     assert known.holds_back("uid-1", "steady", after(7))
 
 
-def test_a_failed_worker_whose_job_will_not_try_again_in_time_is_replaced_without_a_setback() -> None:
+def test_a_failed_worker_whose_job_will_not_try_again_in_time_is_replaced_after_a_pause() -> None:
     sure = view(kubelet.ended(1), at=0)
     ahead = view(lambda pod, clock: kubelet.ended(1)(pod, lambda later: clock(later + 36000)))
     beside = view(kubelet.ended(1))
@@ -172,7 +172,8 @@ def test_a_failed_worker_whose_job_will_not_try_again_in_time_is_replaced_withou
         assert passes((1, [replace(one, failures=1)])) == Setbacks()  # its failure would go with its Job
         jobs = {"uid-1": job_state(planned(workers=(replace(one, failures=1),), status=counted))}
         known = judge_workers(Setbacks(), jobs, lambda job, view: PATIENCE, lambda _: False, after(1))
-        assert (known.lost, dict(known.runs), dict(known.nodes)) == ({"job-w0-0"}, {}, {})
+        assert (known.lost, dict(known.nodes)) == ({"job-w0-0"}, {})
+        assert known.holds_back("uid-1", "spot", after(2))
 
 
 def test_nothing_is_remembered_of_jobs_that_are_gone() -> None:

@@ -59,7 +59,8 @@ def can_be_foreseen(job: JobState, question: Question) -> bool:
 def _with_setback(admission: Admission, setbacks: Setbacks, uid: str, state: PolicyState) -> Admission:
     """The admission with what keeps going wrong, as long as no worker of the job runs."""
     setback = setbacks.newest(uid)
-    if setback is None or any(worker.child.phase is Phase.RUNNING for worker in live_workers(state.jobs[uid])):
+    kept = (worker.child for worker in live_workers(state.jobs[uid]) if worker.child.name not in setbacks.lost)
+    if setback is None or any(child.phase is Phase.RUNNING for child in kept):
         return admission
     stalled = setback.advice is not None or state.now.timestamp() - setback.first_seconds > limits.STALLED_SECONDS
     return replace(admission, setback=reason_of(setback), stalled=stalled)

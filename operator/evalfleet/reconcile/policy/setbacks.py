@@ -186,7 +186,7 @@ def _blow_of_machine(
             message = f"it has not moved since {stamp(since)} and is replaced"
             return _Blow(Reason("Silent", message), pool, machine=True)
         case Ended() if alive_beside(pod) or clock_ahead(pod, now):
-            return _Blow(why)  # its Job would never try again, or only when its node's clock says so
+            return _Blow(why, pool)  # its Job would never try again, or only when its node's clock says so
         case _:
             return None
 
