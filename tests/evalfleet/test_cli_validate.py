@@ -108,6 +108,8 @@ def test_all_mistakes_of_all_files_are_said_at_once(tmp_path: Path) -> None:
         ("budget: {maxCost: 3.5}", "spec.budget.maxCost", "put what you mean in quotes"),
         ("evaluations: {name: a}", "spec.evaluations", "must be a list (each entry begins with '- '), not a mapping"),
         ("store: s3://b", "spec.store", "must be a mapping with fields of its own, not 's3://b'"),
+        ("model: org/name", "spec.model", "not 'org/name': write {uri: hf://org/name}"),
+        ("evaluations: [arc_easy]", "spec.evaluations[0]", "write {name: arc, lmEval: {task: arc_easy}}"),
         ("confirmRunUnsafeCode: perhaps", "spec.confirmRunUnsafeCode", "must be true or false, not 'perhaps'"),
         ("backoffLimit: 1000", "spec.backoffLimit", "must be less than or equal to 100, not 1000"),
         ("policyName: My_Policy", "spec.policyName", "for example my-policy"),

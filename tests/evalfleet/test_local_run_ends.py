@@ -48,6 +48,25 @@ def test_a_time_limit_stops_in_good_order_and_the_same_command_goes_on(job: Path
     assert json.loads(done.stdout)["samples"]["scored"] == 40
 
 
+def test_results_may_be_asked_for_while_a_run_goes_on_and_without_its_options(job: Path) -> None:
+    slow = (job / "job.yaml").read_text().replace("count: '40'", "count: '40'\n        seconds: '0.2'")
+    (job / "job.yaml").write_text(slow)
+    command = start_cli(*arguments("--workers", "1", "-q", "--device", "cpu"), cwd=job)
+    show = ("results", "job.yaml", "--store", "store", "--cache", "cache")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not list((job / "store").glob("local/runs/*/plan.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    early = run_cli(*show, cwd=job)
+    assert (early.returncode, "no results yet" in early.stderr) == (Exit.CANNOT_SUCCEED, True), early.stderr
+    command.communicate(timeout=PATIENCE_SECONDS)
+    assert command.returncode == Exit.SUCCESS
+    late = run_cli(*show, cwd=job)
+    assert late.returncode == Exit.SUCCESS, late.stderr
+    assert "40 samples planned = 40 scored" in late.stdout
+    assert "changed since" not in late.stdout
+
+
 def test_ctrl_c_ends_with_130_and_leaves_no_process(job: Path) -> None:
     slow = {"EVALFLEET_ENGINE": "toy_engine:make", "TOY_SECONDS": "600"}
     command = start_cli(*arguments("--workers", "1"), cwd=job, **slow)

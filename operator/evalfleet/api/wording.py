@@ -20,6 +20,15 @@ TEXT_FIELDS = frozenset(
 """Members of an lm-eval task whose values are texts: a truth value in them is an unquoted word."""
 BOOLEAN_WORDS = "YAML reads an unquoted yes, no, y, n, on, off, true or false as a truth value"
 
+MAPPING_HINTS = {
+    "model": ": write {uri: hf://org/name}",
+    "store": ": write {uri: s3://bucket/path}",
+    "data": ": write {uri: file://./folder}",
+    "evaluations": ": write {name: arc, lmEval: {task: arc_easy}}",
+    "lmEval": ": write {task: arc_easy}",
+}
+"""What stands where a text was written in place of a mapping."""
+
 PATTERN_WORDS: dict[str, str] = {
     DNS_LABEL: "lower-case letters, digits and '-', beginning and ending with a letter or digit, at most 63",
     MONEY: 'a decimal number in quotes with at most four decimals, such as "3.20"',
@@ -121,7 +130,10 @@ def _no_integer(detail: Any, _: type[BaseModel]) -> str:
 
 
 def _no_mapping(detail: Any, _: type[BaseModel]) -> str:
-    return f"must be a mapping with fields of its own, not {_shown(detail['input'])}"
+    value = detail["input"]
+    names = [part for part in detail["loc"] if isinstance(part, str)]
+    hint = MAPPING_HINTS.get(names[-1], "") if isinstance(value, str) else ""
+    return f"must be a mapping with fields of its own, not {_shown(value)}{hint}"
 
 
 def _no_list(detail: Any, _: type[BaseModel]) -> str:

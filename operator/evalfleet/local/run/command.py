@@ -22,7 +22,7 @@ from evalfleet.local.run.report import print_report
 from evalfleet.local.run.steps import StepError
 from evalfleet.local.run.supervise import Observer, published_report, run_local
 from evalfleet.manifests.runspec import RunPlace, run_spec
-from evalfleet_worker.protocol import FinishReport, RunError, RunOutcome, RunSpec
+from evalfleet_worker.protocol import FailureReason, FinishReport, RunError, RunOutcome, RunSpec
 
 LOCAL_NAMESPACE = "local"
 DEFAULT_STORE = ".evalfleet"
@@ -72,7 +72,7 @@ def show_results(manifest: Path, options: LocalOptions) -> None:
     with ended_in_words():
         _, run = read_run(manifest, options)
         run, warnings = to_show(run, make_display(quiet=True))
-        report = published_report(run, make_display(quiet=True))
+        report = _published(run, manifest)
         report = replace(report, messages=(*report.messages, *warnings))
     if report.outcome == RunOutcome.INCOMPLETE:
         left = f"{report.units_left} units are left; `evalfleet run {manifest}` resumes"
@@ -80,6 +80,15 @@ def show_results(manifest: Path, options: LocalOptions) -> None:
     print_report(report, options.output)
     if report.outcome != RunOutcome.COMPLETE:
         raise typer.Exit(Exit.NO_FULL_SCORE)
+
+
+def _published(run: LocalRun, manifest: Path) -> FinishReport:
+    try:
+        return published_report(run, make_display(quiet=True))
+    except RunError as error:
+        if error.reason is not FailureReason.INCOMPLETE:
+            raise
+        fail(f"no results yet, no plan yet: `evalfleet run {manifest}` makes them", Exit.CANNOT_SUCCEED)
 
 
 @contextmanager
@@ -121,7 +130,16 @@ def local_run(job: EvaluationJob, folder: Path, options: LocalOptions) -> LocalR
     spec = replace(spec, run_id=f"{spec.name}-{spec.digest()[:12]}")
     wish = replace(options.wish, most=options.wish.most or job.spec.max_workers)
     cache = options.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"
-    return LocalRun(spec, wish, cache.absolute(), cache.absolute() / "runs" / spec.run_id)
+    runs = cache.absolute() / "runs"
+    return LocalRun(
+        spec, wish, cache.absolute(), runs / spec.run_id, runs / f"{spec.name}-{_manifest_digest(spec)}.json"
+    )
+
+
+def _manifest_digest(spec: RunSpec) -> str:
+    """Digest of what the manifest alone says, whatever device and permits the command line gave."""
+    model = replace(spec.model, trust_remote_code=False)
+    return replace(spec, model=model, device_kind="Auto", allow_unsafe_code=False).digest()[:12]
 
 
 def resolve_paths(spec: RunSpec, folder: Path) -> RunSpec:

@@ -42,7 +42,12 @@ def to_show(run: LocalRun, display: Display) -> tuple[LocalRun, tuple[str, ...]]
         return _named(run, last), (f"model or data cannot be read any more: {error.message}",)
     if last is None or last == now.spec.run_id:
         return now, ()
-    return _named(run, last), (CHANGED,)
+    return _named(run, last), () if _content_of(last) == _content_of(now.spec.run_id) else (CHANGED,)
+
+
+def _content_of(run_id: str) -> str:
+    """The part of a run's name that model and data gave it; the rest is the manifest and the options."""
+    return run_id.rpartition("-")[2]
 
 
 def _named(run: LocalRun, run_id: str) -> LocalRun:

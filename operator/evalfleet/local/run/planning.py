@@ -16,6 +16,7 @@ from evalfleet.local.run.command import LocalOptions, ended_in_words, read_run, 
 from evalfleet.local.run.display import Display, make_display
 from evalfleet.local.run.identity import identified
 from evalfleet.local.run.localrun import LocalRun
+from evalfleet.local.run.report import failure_words
 from evalfleet.local.run.steps import StepError
 from evalfleet.local.run.supervise import plan_run
 from evalfleet_worker.protocol import PlanReport, to_json
@@ -72,7 +73,7 @@ def plan_text(name: str, plan: PlanReport, width: int | None) -> str:
     }
     left = f"{len(plan.refused)} of its evaluations cannot be scored as written; the others would be"
     lines = [f"EvaluationJob {name} " + (f"cannot have a full score: {left}" if plan.refused else "can succeed")]
-    lines += [f"  Refused: {failure.message} ({failure.reason})" for failure in plan.refused]
+    lines += [f"  Refused: {failure_words(failure)}" for failure in plan.refused]
     lines += [f"  {key:<9} {value}" for key, value in facts.items() if value]
     lines += [f"! {message}" for message in plan.messages]
     return "\n".join(part for line in [*lines, UNCHECKED] for part in wrapped(printable(line), width))

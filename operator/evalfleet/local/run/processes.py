@@ -1,12 +1,15 @@
 """Worker processes of a local run: started with their environment, read through /progress, never left behind."""
 
+import atexit
 import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -23,27 +26,35 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What every process of one run shares.
+    """What the processes that this command starts for one run share.
 
     Attributes:
         spec: what is run.
-        spec_path: file with it.
+        scratch: the spec and the last words of the processes; this command's own, so that another one that looks at
+            the same run at the same time takes nothing for its own. Gone when the command ends.
         log_folder: one log file per process.
         cache: node cache (models).
     """
 
     spec: RunSpec
-    spec_path: Path
+    scratch: Path
     log_folder: Path
     cache: Path
 
     @classmethod
     def prepare(cls, spec: RunSpec, folder: Path, cache: Path) -> "Launch":
-        """Write the spec into `folder` and describe the launch."""
+        """Write the spec down and describe the launch."""
         folder.mkdir(parents=True, exist_ok=True)
-        spec_path = folder / "spec.json"
-        spec_path.write_text(dumps(spec), "utf-8")
-        return cls(spec, spec_path, folder, cache)
+        scratch = Path(tempfile.mkdtemp(prefix="evalfleet-"))
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        launch = cls(spec, scratch, folder, cache)
+        launch.spec_path.write_text(dumps(spec), "utf-8")
+        return launch
+
+    @property
+    def spec_path(self) -> Path:
+        """File with the spec."""
+        return self.scratch / "spec.json"
 
     def environment(self, seat: Seat | None) -> dict[str, str]:
         """The environment of a process: device and threads of a worker are explicit, the rest is inherited."""
@@ -103,7 +114,7 @@ def start(
     launch: Launch, command: str, name: str, arguments: Mapping[str, str] | None = None, seat: Seat | None = None
 ) -> Process:
     """Start `python -m evalfleet_worker COMMAND` in a session of its own that ends with this process."""
-    log, termination_log = launch.log_folder / f"{name}.log", launch.log_folder / f"{name}.termination.json"
+    log, termination_log = launch.log_folder / f"{name}.log", launch.scratch / f"{name}.termination.json"
     termination_log.unlink(missing_ok=True)
     options = {"--spec": str(launch.spec_path), "--termination-log": str(termination_log), **(arguments or {})}
     argv = [sys.executable, "-m", "evalfleet_worker", command, *(part for pair in options.items() for part in pair)]

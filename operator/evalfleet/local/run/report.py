@@ -8,7 +8,7 @@ from evalfleet.cli.output import Format, print_data, screen_width
 from evalfleet.cli.result_table import result_table
 from evalfleet.cli.table import printable, wrapped
 from evalfleet.cli.text import clock
-from evalfleet_worker.protocol import FinishReport, SampleCounts, TimeLedger, to_json
+from evalfleet_worker.protocol import EvaluationFailure, FinishReport, Proof, SampleCounts, TimeLedger, to_json
 
 
 def print_report(report: FinishReport, form: Format) -> None:
@@ -19,7 +19,7 @@ def print_report(report: FinishReport, form: Format) -> None:
     width = screen_width(form)
     if report.results:
         typer.echo(result_table(report.results, width))
-    lines = [f"Failed: {failure.message} ({failure.reason})" for failure in report.failed]
+    lines = [f"Failed: {failure_words(failure)}" for failure in report.failed]
     told = {failure.message for failure in report.failed}
     lines += [f"! {message}" for message in report.messages if message not in told]
     if report.truncated:
@@ -27,7 +27,7 @@ def print_report(report: FinishReport, form: Format) -> None:
     if report.published:
         lines.append(f"result of {clock(report.published)}: nothing was run")
     lines += [f"engine: {words}" for words in report.engine]
-    lines += [ledger_line(report.time), proof_line(report.samples), f"results: {report.results_uri}"]
+    lines += [ledger_line(report.time), proof_line(report.samples, report.proof), f"results: {report.results_uri}"]
     for line in lines:
         typer.echo("\n".join(wrapped(printable(line), width)))
 
@@ -50,9 +50,20 @@ def ledger_line(time: TimeLedger) -> str:
     return f"time: {', '.join(shown)} (summed over workers)"
 
 
-def proof_line(samples: SampleCounts) -> str:
-    """What was planned, what was counted, and how double executions compared."""
+def failure_words(failure: EvaluationFailure) -> str:
+    """Why an evaluation has no score, with the reason once."""
+    told = failure.reason in failure.message
+    return failure.message if told else f"{failure.message} ({failure.reason})"
+
+
+def proof_line(samples: SampleCounts, proof: Proof) -> str:
+    """What was planned and counted, what was looked at in every answer, and how double executions compared.
+
+    A cluster's status knows of no proof: it lies in summary.json.
+    """
     equal = "=" if samples.planned == samples.scored else "≠"
     twice = f"{samples.executed_twice} requests executed twice, {samples.mismatched} of them differ"
     failed = f"; {samples.failed} failed" if samples.failed else ""
-    return f"proof: {samples.planned} samples planned {equal} {samples.scored} scored{failed}; {twice}"
+    model = f" of one model ({proof.model[:12]})" if proof.model else ""
+    looked = f"{proof.finite_answers} answers{model}, all finite; " if proof.finite_answers else ""
+    return f"proof: {samples.planned} samples planned {equal} {samples.scored} scored{failed}; {looked}{twice}"
