@@ -24,7 +24,6 @@ data:
     1
   base: &base {a: 1, b: no}
   merged: {<<: *base, b: 2}
-  yes: 1
   1: b
   2024-01-01: c
 """
@@ -47,6 +46,7 @@ def test_every_scalar_is_what_kubectl_makes_of_it(tmp_path: Path) -> None:
     ("text", "path", "words"),
     [
         ("a: {b: [1, !function utils.process]}", "a.b[1]", "'!function utils.process': a manifest holds no code"),
+        ("a: {y: 1}", "a.true", "y is the truth value true without quotes"),
         ("a: !!binary aGk=", "a", "'!!binary aGk=': a manifest holds text"),
         ("a: {b: 1,\n b: 2}", "a.b", "stands here twice (again in line 2)"),
         ("a: [.inf]", "a[0]", ".inf is no number that JSON can hold"),

@@ -1,5 +1,6 @@
 """Tables on screens of every width: texts wrap, columns fall away and are named, no number is cut."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ from evalfleet.cli.description import View, describe_job, describe_policy
 from evalfleet.cli.job_table import job_table
 from evalfleet.cli.result_table import result_table
 from evalfleet.cli.table import DETAIL, Column, table
-from evalfleet_worker.protocol import Result
+from evalfleet.local.run.planning import plan_text
+from evalfleet_worker.protocol import EvaluationFailure, PlanReport, Result
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WIDTHS = (40, 60, 80, 120)
@@ -133,3 +135,14 @@ def test_descriptions_fit_the_screen_with_all_their_numbers(width: int) -> None:
     policy = describe_policy(body, (), View(NOW, width))
     assert max(map(len, policy.splitlines())) <= width
     assert "1000" in policy.split()
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, None])
+def test_a_plan_fits_the_screen_with_all_its_numbers(width: int | None) -> None:
+    digest = "1561c79edd8fb3c13118d1a7d4f6e679"
+    refused = EvaluationFailure("gsm8k", "InvalidTask", "gsm8k: the aggregation 'maen' does not exist; write mean")
+    plan = PlanReport("r", 1_234_567, 987_654_321, 0, 4321, 99_999.0, 1e18, 40 * 2**30, digest, "", 30_000)
+    shown = plan_text("nightly", replace(plan, refused=(refused,), messages=("a warning " * 9,)), width)
+    assert width is None or max(map(len, shown.splitlines())) <= width
+    assert {"1234567", "987654321", "4321", "30000", "40.00", "99999"} <= set(shown.split())
+    assert "cannot have a full score" in " ".join(shown.split())

@@ -59,15 +59,22 @@ def test_nothing_to_check_is_no_success(tmp_path: Path) -> None:
 def test_all_mistakes_of_all_files_are_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(job(seed=-1, colour="red")))
     (tmp_path / "b.yaml").write_text("kind: Deployment\napiVersion: apps/v1\n---\nx: [\n")
+    (tmp_path / "task.yaml").write_text("task: t\ndoc_to_text: !function utils.text\n")
+    (tmp_path / "workflow.yaml").write_text("on: push\njobs: {}\n")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "c.yaml").write_text("[")
     found = validate(tmp_path)
     assert found.exit_code == 2
     for words in ("a.yaml: spec.seed:", "a.yaml: spec.colour: unknown field", "b.yaml (document 2): is not valid YAML"):
         assert words in found.output
-    assert "3 mistakes in 2 of 3 documents" in found.output
+    assert "3 mistakes in 2 of 5 documents" in found.output
     answer = json.loads(validate(tmp_path, "-o", "json").stdout)
-    assert [document["state"] for document in answer["documents"]] == ["Invalid", "PassedOver", "Invalid"]
+    assert [document["state"] for document in answer["documents"]] == [
+        "Invalid",
+        "PassedOver",
+        "Invalid",
+        *["PassedOver"] * 2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,13 @@ def test_all_mistakes_of_all_files_are_said_at_once(tmp_path: Path) -> None:
         ("evaluations: [arc_easy]", "spec.evaluations[0]", "write {name: arc, lmEval: {task: arc_easy}}"),
         ("confirmRunUnsafeCode: perhaps", "spec.confirmRunUnsafeCode", "must be true or false, not 'perhaps'"),
         ("backoffLimit: 1000", "spec.backoffLimit", "must be less than or equal to 100, not 1000"),
+        ("sla: {deadlineTime: 2030-01-31}", "spec.sla.deadlineTime", "such as 2030-01-31T18:00:00Z, not '2030-01-31'"),
+        ("evaluations: []", "spec.evaluations", "must have at least 1 entries, not 0"),
+        (
+            "evaluations: [{name: a, lmEval: {task: t, applyChatTemplate: true, chatTemplateArguments: {x: [1]}}}]",
+            "spec.evaluations[0].lmEval.chatTemplateArguments.x",
+            "must be text, a whole number, true or false, not a list",
+        ),
         ("policyName: My_Policy", "spec.policyName", "for example my-policy"),
     ],
 )

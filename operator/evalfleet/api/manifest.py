@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.api.wire import API_VERSION
-from evalfleet.api.wording import problem_of, unquoted_texts
+from evalfleet.api.wording import problems_of, unquoted_texts
 from evalfleet.api.yaml_reading import Document, Problem, read_yaml
 
 Manifest: TypeAlias = EvaluationJob | ScalingPolicy
@@ -120,7 +120,7 @@ def _check_document(document: Document, source: str) -> Iterator[Checked]:
 def _checked(document: Document, source: str) -> Checked:
     value = document.value
     if not isinstance(value, dict) or not value.keys() & OBJECT_MEMBERS:
-        return Checked(source, problems=document.problems)
+        return Checked(source, problems=document.problems if value is None else ())
     kind = str(value.get("kind") or "")
     metadata = value.get("metadata")
     name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
@@ -151,7 +151,7 @@ def _parsed(document: Any, kind: type[Manifest]) -> Manifest | tuple[Problem, ..
     try:
         parsed = kind.model_validate(document)
     except ValidationError as error:
-        return (*(problem_of(detail, kind) for detail in error.errors()), *texts)
+        return (*problems_of(error, kind), *texts)
     return texts or parsed
 
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from evalfleet.api.wire import DNS_LABEL, MONEY, OBJECT_NAME, URI
 from evalfleet.api.yaml_reading import Problem
@@ -19,6 +19,10 @@ TEXT_FIELDS = frozenset(
 )
 """Members of an lm-eval task whose values are texts: a truth value in them is an unquoted word."""
 BOOLEAN_WORDS = "YAML reads an unquoted yes, no, y, n, on, off, true or false as a truth value"
+
+SCALARS = frozenset({"str", "constrained-str", "int", "constrained-int", "bool"})
+"""What pydantic adds to the location of an error where a field may be of several kinds."""
+TIME_WORDS = "a time with its zone, such as 2030-01-31T18:00:00Z"
 
 MAPPING_HINTS = {
     "model": ": write {uri: hf://org/name}",
@@ -48,9 +52,18 @@ PATTERN_WORDS: dict[str, str] = {
 """What a pattern of the API asks for."""
 
 
-def problem_of(detail: Any, model: type[BaseModel]) -> Problem:
-    """One error of pydantic about an object of `model` in words."""
-    return Problem(path_of(detail["loc"]), _message(detail, model))
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """The errors of pydantic about an object of `model` in words, one per field."""
+    found: dict[str, Problem] = {}
+    for detail in error.errors():
+        parts = detail["loc"]
+        if parts and parts[-1] in SCALARS:  # one of several kinds that are allowed: pydantic complains of each
+            path = path_of(parts[:-1])
+            found[path] = Problem(path, f"must be text, a whole number, true or false, not {_shown(detail['input'])}")
+        else:
+            path = path_of(parts)
+            found.setdefault(path, Problem(path, _message(detail, model)))
+    return list(found.values())
 
 
 def path_of(parts: Sequence[int | str]) -> str:
@@ -140,6 +153,10 @@ def _no_list(detail: Any, _: type[BaseModel]) -> str:
     return f"must be a list (each entry begins with '- '), not {_shown(detail['input'])}"
 
 
+def _length(detail: Any, bound: str, name: str) -> str:
+    return f"must have {bound} {detail['ctx'][name]} entries, not {detail['ctx']['actual_length']}"
+
+
 def _plainly(detail: Any) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
     return f"{message}, not {_shown(detail['input'])}" if message.startswith("must ") else message
@@ -153,6 +170,12 @@ WORDS: dict[str, Callable[[Any, type[BaseModel]], str]] = {
     "string_type": _no_text,
     "bool_": lambda detail, _: f"must be true or false, not {_shown(detail['input'])}",
     "int_": _no_integer,
+    "too_short": lambda detail, _: _length(detail, "at least", "min_length"),
+    "too_long": lambda detail, _: _length(detail, "at most", "max_length"),
+    "string_too_short": lambda detail, _: f"must have at least {detail['ctx']['min_length']} character(s)",
+    "string_too_long": lambda detail, _: f"must have at most {detail['ctx']['max_length']} characters",
+    "timezone_aware": lambda detail, _: f"must be {TIME_WORDS}, not {_shown(detail['input'])}",
+    "datetime_": lambda detail, _: f"must be {TIME_WORDS}, not {_shown(detail['input'])}",
     "model_": _no_mapping,
     "dict_type": _no_mapping,
     "list_type": _no_list,

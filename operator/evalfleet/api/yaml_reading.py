@@ -120,6 +120,8 @@ class _Reader:
                 merged = {**self._merged(member, path), **merged}
                 continue
             inner = f"{path}.{key}".lstrip(".")
+            if key_node.plain and key != key_node.value:
+                self._complain(inner, f"{key_node.value} is the truth value {key} without quotes: write it in quotes")
             if key in own:
                 line = key_node.start_mark.line + 1
                 self._complain(inner, f"stands here twice (again in line {line}): only one of them can be meant")
