@@ -61,6 +61,15 @@ PROGRESS_BYTES = 64 * 1024
 PROGRESS_AT_ONCE = 64
 """Workers asked at once: a thousand answer within a second, and no file limit is near."""
 
+PROGRESS_ROUND = 1_024
+"""Workers asked in one round: all of a large fleet, and no more of a larger one than seconds allow."""
+PROGRESS_PAUSE_SECONDS = 1.0
+"""How long a worker that did not answer is left alone; it doubles."""
+PROGRESS_PAUSE_MOST_SECONDS = 30.0
+"""Longest such pause: well within the time after which a worker is silent."""
+RATE_SECONDS = 60.0
+"""Age from which a rate that a worker told is not used any more."""
+
 # What is remembered
 
 LOST_NODES = 10_000

@@ -183,6 +183,27 @@ def test_deletion_at_every_stage_hangs_nowhere_and_leaves_nothing(
         operator.start()
 
 
+def test_a_job_that_somebodys_finalizer_holds_says_that_it_is_being_deleted(
+    place: Bench, operator: OperatorProcess
+) -> None:
+    place.create("held", evaluations=[toy("slow", count="2000", seconds="0.1")], maxWorkers=1)
+    path = place.job_path("held")
+    place.client.patch(path, {"metadata": {"finalizers": ["example.com/hold"]}})
+    place.wait("held", lambda job: has(job, "WorkersReady") and "estimatedLow" in job["status"].get("progress", {}))
+    place.client.delete(path)
+    place.wait("held", lambda job: not place.pods("held") and job["status"]["workers"]["ready"] == 0)
+    gone = place.wait("held", lambda job: job["status"]["observedGeneration"] == job["metadata"]["generation"])
+    status = gone["status"]
+    assert status["state"] == "Deleting"
+    assert not has(gone, "WorkersReady")
+    assert not {name for name in status["progress"] if name.startswith("estimated")}
+    assert {c["observedGeneration"] for c in status["conditions"]} == {status["observedGeneration"]}
+    writers = {entry["manager"] for entry in gone["metadata"]["managedFields"] if entry.get("subresource") == "status"}
+    assert writers == {"evalfleet"}
+    place.client.patch(path, {"metadata": {"finalizers": None}})
+    place.wait_until_gone("held")
+
+
 def tight_policy(place: Bench, name: str) -> Object:
     """A policy with room for one worker."""
     manifest = policy(place.folder / "runs", limits={"maxWorkers": 1})

@@ -528,3 +528,13 @@ def test_jobs_that_have_done_their_part_make_room_for_the_finish() -> None:
         plan = child(Phase.SUCCEEDED, name="job-plan")
         step = decide(job_state(planned(status=status, plan=plan, workers=done)))
         assert (deleted(step), created(step)) == (left, ["Job/job-finish-1"])
+
+
+def test_a_rate_that_is_old_is_not_used_and_what_was_done_stays_done() -> None:
+    fresh, old = worker(0, progress=progress(5)), worker(1, progress=progress(6), stale=True)
+    both, alone = (decide(job_state(planned(workers=workers))) for workers in ((fresh, old), (old,)))
+    assert both.status["progress"]["requestsPerSecond"] == "10.0"
+    assert says(both, "ProgressKnown") == ("True", "Reported")
+    assert alone.status["progress"].get("requestsPerSecond") is None
+    assert alone.status["progress"]["unitsDone"] == 6
+    assert says(alone, "ProgressKnown") == ("False", "NoAnswer")

@@ -157,7 +157,7 @@ def settings_of_process() -> Settings:
 
 async def run_operator(settings: Settings) -> int:
     """Run an operator; returns the exit code."""
-    kube = await Kube.connect_default()
+    kube = await Kube.connect_default(field_manager="evalfleet")
     operator = Operator(kube, settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

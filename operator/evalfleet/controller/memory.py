@@ -59,6 +59,7 @@ class Memory:
         policies: by key of the ScalingPolicy.
         money: what runs cost, as their ledgers tell; an ended run's stays, for its ledger keeps it too.
         progress: newest progress by uid of the pod.
+        answered: when it was told, by uid of the pod.
         heard: when that progress was another one than before, by uid of the pod.
         refusals: why the Job controller creates no pod, by uid of the Job.
         lost_nodes: nodes that have vanished.
@@ -68,6 +69,7 @@ class Memory:
     policies: dict[Key, PolicyMemory] = field(default_factory=dict)
     money: dict[str, Money] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
+    answered: dict[str, datetime] = field(default_factory=dict)
     heard: dict[str, datetime] = field(default_factory=dict)
     refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lost_nodes: LostNodes = field(default_factory=LostNodes)

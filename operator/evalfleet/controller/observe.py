@@ -208,7 +208,12 @@ class Observer:
             uid=uid_of(job),
             failures=child.failures,
             heard=self.memory.heard.get(pod),
+            stale=_is_stale(self.memory.answered.get(pod), now),
         )
+
+
+def _is_stale(answered: datetime | None, now: datetime) -> bool:
+    return answered is not None and (now - answered).total_seconds() > limits.RATE_SECONDS
 
 
 def _preempted(known: RunMemory, pods: Iterable[Object], status: Object) -> tuple[frozenset[str], frozenset[str]]:

@@ -1,6 +1,7 @@
 """Pulling progress from worker pods: small, short, never trusted, never following a redirect."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,23 +10,31 @@ import aiohttp
 from evalfleet import limits
 from evalfleet.controller.controller import Controller
 from evalfleet.controller.objects import role_of, uid_of
+from evalfleet.controller.turns import Turns
 from evalfleet.manifests.names import PROGRESS_PORT
 from evalfleet_worker.protocol import Progress, loads
 
 
 async def pull_for_ever(controller: Controller, period_seconds: float) -> None:
     """Ask all running workers of all runs, again and again."""
+    turns = Turns()
     async with session() as workers:
         while True:
             running = {uid_of(pod): pod for pod in controller.cache.of_kind("Pod") if _is_running_worker(pod)}
-            addresses = [(uid, str(pod["status"].get("podIP") or "")) for uid, pod in running.items()]
-            answers = await pull(workers, [(uid, address) for uid, address in addresses if address])
+            reachable = {uid: str(pod["metadata"]["namespace"]) for uid, pod in running.items() if _address(pod)}
+            asked = turns.next(reachable, time.monotonic())
+            answers = await pull(workers, [(uid, _address(running[uid])) for uid in asked])
+            turns.took_place(asked, answers, time.monotonic())
             controller.router.progress_arrived(running, answers, controller.clock.now())
             await asyncio.sleep(period_seconds)
 
 
 def _is_running_worker(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and role_of(pod) == "work"
+
+
+def _address(pod: Mapping[str, Any]) -> str:
+    return str(pod["status"].get("podIP") or "")
 
 
 def session() -> aiohttp.ClientSession:

@@ -64,6 +64,8 @@ class Router:
         moved = {uid: now for uid, progress in answers.items() if _work_of(known.get(uid)) != _work_of(progress)}
         heard = {uid: before for uid, before in self._memory.heard.items() if uid in running}
         self._memory.heard = heard | moved
+        answered = {uid: before for uid, before in self._memory.answered.items() if uid in running}
+        self._memory.answered = answered | dict.fromkeys(answers, now)
         self._memory.progress = {uid: before for uid, before in known.items() if uid in running} | dict(answers)
 
     def refusals_arrived(self, job: Object, messages: tuple[str, ...]) -> None:

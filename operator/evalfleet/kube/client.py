@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 NOT_FOUND, CONFLICT, TOO_MANY_REQUESTS = 404, 409, 429
 
+WRITES = frozenset({"POST", "PUT", "PATCH"})
 _TIMEOUT_SECONDS = 30
 _RECONNECT_SECONDS = (0.2, 3.0)
 """First and longest pause before a lost watch is begun again; it doubles while watches end at once."""
@@ -90,8 +91,9 @@ class Connection(Protocol):
 class Kube:
     """One connection pool to one API server, whose clock it learns from the answers."""
 
-    def __init__(self, client: Connection) -> None:
+    def __init__(self, client: Connection, field_manager: str = "") -> None:
         self._client = client
+        self._writes = {"fieldManager": field_manager} if field_manager else {}
         self.clock = ServerClock()
 
     @classmethod
@@ -102,8 +104,12 @@ class Kube:
         return cls(await new_client_from_config(config_file=str(kubeconfig)))
 
     @classmethod
-    async def connect_default(cls, context: str | None = None) -> "Kube":
+    async def connect_default(cls, context: str | None = None, field_manager: str = "") -> "Kube":
         """Connect as the pod's service account, else as the user of KUBECONFIG or ~/.kube/config.
+
+        Args:
+            context: of the kubeconfig; None = the current one.
+            field_manager: who writes, as `metadata.managedFields` tells; empty = as the API server calls it.
 
         Raises:
             KubeconfigError: no kubeconfig, or none with such a context.
@@ -117,10 +123,10 @@ class Kube:
             load_incluster_config(client_configuration=configuration)
         except ConfigException:
             try:
-                return cls(await new_client_from_config(context=context))
+                return cls(await new_client_from_config(context=context), field_manager)
             except ConfigException as error:
                 raise KubeconfigError(str(error)) from error
-        return cls(ApiClient(configuration))
+        return cls(ApiClient(configuration), field_manager)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -228,7 +234,8 @@ class Kube:
         accept: str = _JSON,
     ) -> Object:
         sent = self.clock.started()
-        response = await self._request(method, path, query or {}, body, content_type, accept=accept)
+        parameters = {**(query or {}), **(self._writes if method in WRITES else {})}
+        response = await self._request(method, path, parameters, body, content_type, accept=accept)
         self.clock.observe(response.response.headers.get("Date"), sent)
         data = await response.read()
         try:

@@ -91,11 +91,11 @@ def _progress_known(state: JobState) -> tuple[Condition, ...]:
     running = [worker for worker in state.workers if worker.child.phase is Phase.RUNNING]
     if not running:
         return (unknown("ProgressKnown", "NoWorkers", "no worker runs"),)
-    if any(worker.progress is not None for worker in running):
+    if any(worker.progress is not None and not worker.stale for worker in running):
         return (true("ProgressKnown", "Reported", "workers report their progress"),)
-    return (
-        false("ProgressKnown", "NoAnswer", "no running worker has answered yet: the rate is the plan's prediction"),
-    )
+    known = any(worker.progress is not None for worker in running)
+    since = f"has answered for {limits.RATE_SECONDS:.0f} s" if known else "has answered yet"
+    return (false("ProgressKnown", "NoAnswer", f"no running worker {since}: the rate is the plan's prediction"),)
 
 
 def _status(state: JobState, progress: RunProgress) -> dict[str, Any]:

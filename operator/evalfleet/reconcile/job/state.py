@@ -34,6 +34,13 @@ class WorkerView:
     uid: str = ""
     failures: int = 0
     heard: datetime | None = None
+    stale: bool = False
+    """Whether its progress is old: what it has done is done, how fast it is nobody knows."""
+
+    @property
+    def requests_per_second(self) -> float:
+        """Its own rate, 0 while it is not known."""
+        return 0.0 if self.progress is None or self.stale else self.progress.requests_per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +201,7 @@ def fold_progress(state: JobState) -> RunProgress:
     together = sum(p.units_own for p in known)  # newer than what each has seen of the others
     done = max([int(before.get("unitsDone") or 0), together, *(p.units_done for p in known)])
     requests = max([sum(p.requests_own for p in known), *(p.requests_done for p in known)])
-    rate = sum(p.requests_per_second for p in known)
+    rate = sum(worker.requests_per_second for worker in state.workers)
     return RunProgress(min(done, state.planned_units), requests, rate if known and rate > 0 else None)
 
 

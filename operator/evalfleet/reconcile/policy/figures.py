@@ -75,7 +75,7 @@ def figures(state: PolicyState) -> PolicyFigures:
     """The figures of a policy now."""
     live = [worker for job in state.jobs.values() for worker in live_workers(job)]
     open_jobs = [job for job in state.jobs.values() if not job.terminal]
-    reports = [worker.progress for worker in live if worker.progress is not None]
+    reports = [worker.progress for worker in live if worker.progress is not None and not worker.stale]
     hour, day, month = state.ledger.spent(state.now.timestamp())
     return PolicyFigures(
         jobs={"queued": 0, "admitted": 0, "running": 0, **Counter(map(_state, open_jobs))},

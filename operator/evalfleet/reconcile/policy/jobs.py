@@ -122,7 +122,7 @@ def work_left_seconds(job: JobState) -> float:
 
 def slowdown(job: JobState) -> float:
     """How much slower than planned a worker is, by its own measurement; 1 while nothing is known."""
-    rates = [w.progress.requests_per_second for w in live_workers(job) if w.progress is not None]
+    rates = [worker.requests_per_second for worker in live_workers(job)]
     measured = [rate for rate in rates if rate > 0]
     requests = int((job.status.get("plan") or {}).get("requests") or 0)
     if not measured or requests == 0 or fold_progress(job).requests_done < min(limits.TRUSTED_REQUESTS, requests):
