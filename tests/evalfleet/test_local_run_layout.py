@@ -1,8 +1,13 @@
 """How many workers one machine runs and on what: a table of machines."""
 
+import re
+from typing import Any
+
 import pytest
 
 from evalfleet.local.run.layout import Machine, Seat, Wish, seats
+from evalfleet.local.run.machine import gpus_of, may_have_gpus, this_machine
+from evalfleet_worker.protocol import FailureReason, RunError
 
 GIB = 1 << 30
 LAPTOP = Machine((), cores=8, sockets=1, memory_bytes=16 * GIB)
@@ -40,3 +45,51 @@ def test_every_worker_has_a_place_of_its_own(
     machine: Machine, model_gib: int, wish: Wish, expected: list[tuple[str, int]]
 ) -> None:
     assert seats(machine, model_gib * GIB, wish) == tuple(Seat(*place) for place in expected)
+
+
+def report(*devices: str, driver: str = "580.1", seen: int | None = None, **more: Any) -> dict[str, Any]:
+    """What the worker's `devices` command says of a machine."""
+    products = ["NVIDIA H200"] * (len(devices) if seen is None else seen)
+    found = [{"device": device, "product": "NVIDIA H200"} for device in devices]
+    known = {"torch": "2.15", "build": "CUDA 13.2", "driver": driver, "driverProducts": products, "error": ""}
+    return {**known, "devices": found, **more}
+
+
+@pytest.mark.parametrize(
+    ("said", "device", "expected"),
+    [
+        (report("cuda:0", "cuda:1"), "auto", ("cuda:0", "cuda:1")),
+        (report("cuda:0", "cuda:1"), "cuda:1", ("cuda:0", "cuda:1")),
+        (report(driver="", seen=0), "auto", ()),
+    ],
+)
+def test_gpus_are_those_that_torch_can_use(said: Any, device: str, expected: tuple[str, ...]) -> None:
+    assert gpus_of(said, device) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "device", "words"),
+    [
+        (
+            report(seen=1, error="CUDA driver version is insufficient"),
+            "auto",
+            "this machine has a GPU, but CUDA driver",
+        ),
+        (report(seen=2, build=""), "auto", "built for CPUs only; driver 580.1 sees NVIDIA H200, NVIDIA H200"),
+        (report(driver="", seen=0), "cuda", "--device cuda, but torch can use none (torch 2.15 .* there is no driver"),
+        (report("cuda:0"), "cuda:1", "--device cuda:1, but usable: cuda:0"),
+    ],
+)
+def test_a_gpu_that_is_there_or_asked_for_is_used_or_missed_in_words(said: Any, device: str, words: str) -> None:
+    with pytest.raises(RunError, match=words.replace("(", re.escape("("))) as caught:
+        gpus_of(said, device)
+    assert caught.value.reason is FailureReason.NO_USABLE_ACCELERATOR
+    assert "to compute on the CPU say --device cpu" in caught.value.message
+
+
+def test_this_machine_is_seen_as_it_is() -> None:
+    found = this_machine("cpu")
+    assert found.gpus == ()
+    assert 1 <= found.sockets <= found.cores
+    assert found.memory_bytes > GIB / 8
+    assert not may_have_gpus({"CUDA_VISIBLE_DEVICES": ""}), "the common way to say CPU"

@@ -25,7 +25,8 @@ def this_machine(device: str) -> Machine:
     """
     cores = sorted(os.sched_getaffinity(0))
     wanted = device.startswith("cuda")
-    gpus = _gpus(device) if wanted or (device == "auto" and may_have_gpus(os.environ)) else ()
+    look = wanted or (device == "auto" and may_have_gpus(os.environ))
+    gpus = gpus_of(_devices_report(), device) if look else ()
     return Machine(gpus, _cores(len(cores)), _sockets(cores), _memory())
 
 
@@ -36,8 +37,12 @@ def may_have_gpus(environment: Mapping[str, str]) -> bool:
     return any(list(Path("/").glob(sign.lstrip("/"))) for sign in GPU_SIGNS)
 
 
-def _gpus(device: str) -> tuple[str, ...]:
-    report = _devices_report()
+def gpus_of(report: Any, device: str) -> tuple[str, ...]:
+    """The GPUs of a report of the worker's `devices` command that `device` may mean.
+
+    Raises:
+        RunError: NoUsableAccelerator, when none can be used that is asked for, or that the driver sees.
+    """
     found = tuple(str(entry["device"]) for entry in report["devices"])
     missing = (device.startswith("cuda") and not found) or (":" in device and device not in found)
     if missing or (report["driverProducts"] and not found):
