@@ -141,7 +141,7 @@ def test_the_columns_show_a_run_and_its_end(place: Bench, operator: OperatorProc
 def columns(place: Bench, name: str) -> dict[str, str]:
     """The columns of `kubectl get evj -o wide`; the narrow ones are among them."""
     narrow = place.kubectl("get", "evj", name).splitlines()[0].split()
-    assert narrow == ["NAME", "MODEL", "DONE", "WORKERS", "ETA", "SUCCEEDED", "AGE"]
+    assert narrow == ["NAME", "STATE", "MODEL", "DONE", "WORKERS", "ETA", "SUCCEEDED", "AGE"]
     head, row = place.kubectl("get", "evj", name, "-o", "wide").splitlines()
     starts = [head.index(title) for title in head.split()]
     cells = [row[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
