@@ -513,7 +513,7 @@ def test_the_first_column_says_what_is_done_or_waited_for(word: str) -> None:
 def test_while_no_worker_runs_the_message_is_what_is_waited_for() -> None:
     step = decide(job_state(planned(status=HALF, workers=(NO_NODE,))))
     assert says(step, "Ready") == ("False", "WaitingForNode")
-    assert stated(step, "Ready").message == "50 % done; job-w0-1: no node fits"
+    assert stated(step, "Ready").message == "50 % done; Job job-w0-1: no node fits"
 
 
 def test_jobs_that_have_done_their_part_make_room_for_the_finish() -> None:
@@ -538,3 +538,14 @@ def test_a_rate_that_is_old_is_not_used_and_what_was_done_stays_done() -> None:
     assert alone.status["progress"].get("requestsPerSecond") is None
     assert alone.status["progress"]["unitsDone"] == 6
     assert says(alone, "ProgressKnown") == ("False", "NoAnswer")
+
+
+def test_who_waits_is_named_by_job_pod_and_node() -> None:
+    pod = {"metadata": {"name": "job-w0-1-abc", "uid": "p"}, "spec": {"nodeName": "n-1"}}
+    step = decide(job_state(planned(workers=(replace(STARTING, child=replace(STARTING.child, pod=pod)),))))
+    assert stated(step, "WorkersReady").message == "Job job-w0-1, pod job-w0-1-abc on node n-1: the pod is starting"
+    planning = child(Phase.WAITING, name="job-plan", reason="WaitingForPod", message="the pod is starting", pod=pod)
+    assert (
+        "(Job job-plan, pod job-w0-1-abc on node n-1)"
+        in stated(decide(job_state({"plan": planning})), "Planned").message
+    )

@@ -30,7 +30,7 @@ class Telemetry:
         self.watch_events = self._counter("watch_events", "Events received from the API server.", "kind")
         self.status_writes = self._counter("status_writes", "Status patches written.")
         self.condition_changes = self._counter(
-            "condition_changes", "Conditions of EvaluationJobs that changed.", "type", "status", "reason"
+            "condition_changes", "Conditions that changed.", "type", "status", "reason"
         )
         self.worker_starts = self._counter("worker_starts", "Worker Jobs created.", *POOL)
         self.child_deletions = self._counter("child_deletions", "Jobs of plan, workers and finish deleted.")

@@ -9,7 +9,7 @@ from evalfleet.reconcile.conditions import false, find
 from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, finish_attempt, stalls, told
 from evalfleet.reconcile.job.plan import failure_reason, unreadable
-from evalfleet.reconcile.job.pods import pod_shape, waiting_message
+from evalfleet.reconcile.job.pods import pod_shape, waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, fold_progress, removal
 from evalfleet.reconcile.job.terminal import failed, held, succeeded, waiting
 from evalfleet.reconcile.redact import redacted
@@ -36,7 +36,9 @@ def finish(state: JobState) -> Step:
         case Phase.WAITING if state.finish.reason in HOPELESS or fails_always(attempt, state.now):
             return _failed(state)  # the next attempt would need as much memory, or fail as well
         case Phase.WAITING:
-            message = f"the finish pod is not running yet: {waiting_message(state, state.finish)}"
+            message = (
+                f"the finish does not run yet ({whereabouts(state.finish)}): {waiting_message(state, state.finish)}"
+            )
             words = held(state.finish.reason, message, stalled=stalls(state.finish, state.now))
             return Step(words, halt=True, requeue_seconds=limits.RUNNING_SECONDS)
         case _:

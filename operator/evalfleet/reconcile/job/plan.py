@@ -7,7 +7,7 @@ from evalfleet.reconcile.conditions import false, unknown
 from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, plan_attempt, stalls, told
 from evalfleet.reconcile.job.known import planned_condition
-from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message
+from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, plan_status, removal
 from evalfleet.reconcile.job.terminal import failed, held, waiting
 from evalfleet.reconcile.redact import redacted
@@ -91,7 +91,7 @@ def _failed(state: JobState) -> Step:
 def _wait(state: JobState) -> Step:
     child = state.plan
     if child.phase is Phase.WAITING:
-        message = f"the plan pod is not running yet: {waiting_message(state, child)}"
+        message = f"the plan does not run yet ({whereabouts(child)}): {waiting_message(state, child)}"
         words = held(child.reason, message, stalled=stalls(child, state.now))
         return Step(
             (unknown("Planned", child.reason, message), *words), halt=True, requeue_seconds=limits.RUNNING_SECONDS

@@ -42,6 +42,14 @@ def pod_shape(state: JobState) -> PodShape:
     )
 
 
+def whereabouts(child: Child) -> str:
+    """A child by its Job, its pod and the node it came to, as far as there are any: what `kubectl describe` takes."""
+    if child.pod is None:
+        return f"Job {child.name}"
+    node = (child.pod.get("spec") or {}).get("nodeName")
+    return f"Job {child.name}, pod {child.pod['metadata']['name']}{f' on node {node}' if node else ''}"
+
+
 def waiting_message(state: JobState, child: Child) -> str:
     """What a child waits for; a missing Secret with the members that name it."""
     if child.reason != "SecretMissing" or state.job is None:

@@ -9,7 +9,7 @@ from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import Condition, false, true, unknown
 from evalfleet.reconcile.job.counts import count_failures, worker_counts
 from evalfleet.reconcile.job.plan import failure_reason
-from evalfleet.reconcile.job.pods import waiting_message
+from evalfleet.reconcile.job.pods import waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, RunProgress, WorkerView, all_scored, fold_progress
 from evalfleet.reconcile.job.terminal import ESTIMATES, failed, held, stamp, waiting
 from evalfleet.reconcile.job.waits import provisioning_time
@@ -84,7 +84,7 @@ def _workers_ready(state: JobState) -> Condition:
 
 
 def _wait_reason(state: JobState, worker: WorkerView) -> tuple[str, str]:
-    return worker.child.reason, f"{worker.child.name}: {waiting_message(state, worker.child)}"
+    return worker.child.reason, f"{whereabouts(worker.child)}: {waiting_message(state, worker.child)}"
 
 
 def _progress_known(state: JobState) -> tuple[Condition, ...]:
