@@ -52,6 +52,8 @@ LEASE_RENEW_SECONDS = 10.0
 """When renewing is given up, well before another may lead."""
 LEASE_RETRY_SECONDS = 2.0
 """How often the Lease is tried."""
+FORBIDDEN_SECONDS = 30.0
+"""How often a namespace that may not be served is tried again: whoever grants the right watches for it."""
 MISSED_LISTINGS = 3
 """Listings that may fail in a row before a leader is not ready."""
 PROGRESS_TIMEOUT_SECONDS = 1.0
@@ -112,6 +114,8 @@ PROBLEM_MESSAGE = 500
 
 # Clocks
 
+POLICY_GRACE = timedelta(minutes=10)
+"""What runs goes on so long without its policy: a GitOps tool that replaces an object deletes it first."""
 BINDING_SETTLED = timedelta(seconds=3)
 """After which no other binding of the same second can come: the API server's stamps are whole seconds."""
 CLOCKS_APART = timedelta(seconds=60)

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,53 @@ def test_the_shipped_roles_are_enough_for_a_whole_life_and_nothing_is_ever_forbi
     assert {item["metadata"]["labels"]["evalfleet.io/role"] for item in pods.values()} == {"plan", "work", "finish"}
     for found in pods.values():
         assert_holds_no_token(found)
+
+
+def test_a_forbidden_namespace_harms_itself_alone_and_is_served_once_it_is_permitted(
+    place: Bench, account: Path, cluster_client: Client
+) -> None:
+    """An account with the shipped rights in one namespace of the two that it is told to serve."""
+    with bench(place.cluster, cluster_client, "closed", place.folder / "closed") as closed:
+        narrow = grant_narrowly(place, account)
+        settings = {
+            "KUBECONFIG": str(narrow),
+            "EVALFLEET_LEADER_ELECTION": "false",
+            "EVALFLEET_WATCH_NAMESPACES": f"{closed.namespace},{place.namespace}",
+        }
+        with running_operator(place, **settings) as operator:
+            place.create("served", evaluations=[toy("t", count="100")])
+            closed.create("waits", evaluations=[toy("t", count="100")])
+            assert place.wait_for("served", "Succeeded")["status"]["samples"]["scored"] == 100
+            assert "Accepted" not in str(cluster_client.get(closed.job_path("waits")))
+            shown = f'evalfleet_forbidden_namespace{{namespace="{closed.namespace}"}} 1.0'
+            with urllib.request.urlopen(f"http://127.0.0.1:{operator.port}/metrics", timeout=10) as answer:
+                assert shown in answer.read().decode()
+            assert f"namespace {closed.namespace} is not served" in operator.log.read_text()
+            bind(closed, "operator", "clusterrole=evalfleet-operator")
+            assert operator.process is not None
+            assert operator.process.wait(60) == 1  # a fresh process, with watches of its own
+            operator.start()
+            assert closed.wait_for("waits", "Succeeded")["status"]["samples"]["scored"] == 100
+
+
+def grant_narrowly(place: Bench, account: Path) -> Path:
+    """A kubeconfig of an account that has the shipped rights in the bench's namespace alone."""
+    place.kubectl("create", "serviceaccount", "narrow", "-n", HOME)
+    bind(place, "operator", "clusterrole=evalfleet-operator")
+    place.kubectl("create", "role", "ledgers", "--verb=get,create,update", "--resource=configmaps")
+    bind(place, "ledgers", "role=ledgers")
+    token = place.kubectl("create", "token", "narrow", "-n", HOME, "--duration=1h").strip()
+    config = yaml.safe_load(account.read_text("utf-8"))
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    path = place.folder / "narrow.kubeconfig"
+    path.write_text(yaml.safe_dump(config), "utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def bind(place: Bench, name: str, role: str) -> None:
+    place.kubectl("create", "rolebinding", f"narrow-{name}", f"--{role}", f"--serviceaccount={HOME}:narrow")
 
 
 def test_the_account_may_not_read_secrets_nor_make_pods(place: Bench, account: Path) -> None:

@@ -13,6 +13,7 @@ from evalfleet.controller.objects import INDICES
 from evalfleet.controller.observe import Observer
 from evalfleet.controller.settings import Settings
 from evalfleet.kube.resources import Key
+from evalfleet.kube.runs import RunBook
 from evalfleet.reconcile.job.counts import count_preemptions
 from evalfleet.reconcile.job.state import JobState
 
@@ -30,7 +31,7 @@ def observer(*bodies: dict[str, Any]) -> Observer:
     cache = Cache(INDICES, memory.note)
     for body in bodies:
         cache.put(str(body["kind"]), body)
-    return Observer(cache, memory, Settings().site)
+    return Observer(cache, memory, Settings().site, RunBook(None))  # type: ignore[arg-type]
 
 
 def ended(body: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def test_a_tick_looks_at_what_is_active_and_not_at_what_has_ended(finished: int)
     seen.runs("ns")
     before = seen.cache.visited
     for _ in range(10):
-        states = seen.job_states(POLICY, NOW, unpaid=["uid-done-1"])
+        states = seen.job_states(seen.active_jobs(POLICY, unpaid=["uid-done-1"]), NOW)
         assert set(states) == {"uid-active", "uid-last"}
         seen.paid_pods("ns", states, None, ())
         assert len(seen.runs("ns")) == finished + 2
@@ -81,7 +82,7 @@ def test_observing_writes_nothing() -> None:
     before, kept = deepcopy(seen.memory), list(seen.cache.of_kind("EvaluationJob"))
     for name in ("a", "over"):
         seen.job_state(Key("EvaluationJob", "ns", name), NOW)
-    seen.job_states(POLICY, NOW)
+    seen.job_states(seen.active_jobs(POLICY), NOW)
     seen.paid_pods("ns", {"uid-a"}, None, set())
     assert replace(seen.memory, lost_nodes=before.lost_nodes) == before
     assert list(seen.cache.of_kind("EvaluationJob")) == kept
@@ -117,7 +118,7 @@ def test_an_object_of_the_same_name_that_was_created_anew_is_parsed_anew() -> No
 
 def test_the_worlds_of_a_policy_are_its_own_jobs_without_those_that_ended_and_left_nothing() -> None:
     seen = observer(stored("mine"), stored("other", policyName="other"), ended(stored("over")))
-    assert set(seen.job_states(POLICY, NOW)) == {"uid-mine"}
+    assert set(seen.job_states(seen.active_jobs(POLICY), NOW)) == {"uid-mine"}
     assert seen.runs("ns") == {"uid-mine", "uid-other", "uid-over"}
 
 
@@ -125,7 +126,7 @@ def test_an_ended_job_whose_worker_still_exists_stays_in_the_picture() -> None:
     labels = {"app.kubernetes.io/managed-by": "evalfleet", "evalfleet.io/role": "work", "evalfleet.io/run": "uid-over"}
     metadata = {"name": "over-w0-1-x", "namespace": "ns", "uid": "pod", "labels": labels, "resourceVersion": "3"}
     seen = observer(ended(stored("over")), {"kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}})
-    assert set(seen.job_states(POLICY, NOW)) == {"uid-over"}
+    assert set(seen.job_states(seen.active_jobs(POLICY), NOW)) == {"uid-over"}
 
 
 def test_a_policy_that_cannot_be_read_is_said_and_not_replaced_by_the_defaults() -> None:

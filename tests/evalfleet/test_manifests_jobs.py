@@ -7,7 +7,7 @@ from operator_states import job_state, policy
 
 from evalfleet.manifests.jobs import Place, finish_job, plan_job, worker_job
 from evalfleet.manifests.names import Identity
-from evalfleet.reconcile.job.pods import job_spec, pod_shape
+from evalfleet.reconcile.job.pods import pod_shape, proposed
 from evalfleet_worker.claims import as_claim, mounted_folders, with_folders
 
 OWNER = Identity("team", "job", "uid-1")
@@ -42,7 +42,7 @@ def test_a_disruption_never_counts_and_the_fatal_code_ends_at_once() -> None:
     rules = bodies()[1]["spec"]["podFailurePolicy"]["rules"]
     assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert rules[1]["onExitCodes"]["values"] == [64, 69, 70, 126, 127, 128]
-    assert rules[2]["onExitCodes"]["values"] == [75, 143]
+    assert rules[2]["onExitCodes"]["values"] == [75, 76, 143]
     assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {"worker"}
 
 
@@ -127,7 +127,7 @@ def test_claims_are_mounted_and_the_worker_finds_their_folders() -> None:
     variables = {entry["name"]: entry.get("value", "") for entry in pod["containers"][0]["env"]}
     folders = mounted_folders(variables)
     assert folders == {"datasets": mounts["claim-0"], "runs": mounts["claim-1"]}
-    spec = with_folders(job_spec(observed), folders)
+    spec = with_folders(proposed(observed).spec, folders)
     assert spec.data_uri == f"file://{mounts['claim-0']}/sts"
     assert spec.store_uri == f"file://{mounts['claim-1']}/here"
     assert as_claim(f"{spec.store_uri}/results", folders) == "pvc://runs/here/results"

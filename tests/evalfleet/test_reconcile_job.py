@@ -52,7 +52,7 @@ def deleted(step: Decision) -> list[str]:
 
 
 REFUSALS: dict[str, tuple[JobState, str, bool]] = {
-    "an unparsable object": (job_state({"job": None, "problem": "spec.seed: no"}), "InvalidSpec", True),
+    "an object of another version": (job_state({"job": None, "problem": "spec.seed: no"}), "NotSupported", False),
     "a missing policy": (job_state({"policy_missing": True}, policyName="x"), "PolicyNotFound", False),
     "no store": (job_state(store=None), "StoreMissing", False),
     "a model on one machine": (job_state(model={"uri": "file:///m"}), "InvalidModelRef", True),

@@ -16,6 +16,7 @@ from evalfleet.controller.memory import Memory, RunMemory
 from evalfleet.controller.objects import INDICES
 from evalfleet.controller.observe import Observer
 from evalfleet.controller.settings import Settings
+from evalfleet.kube.runs import RunBook
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_POOL, LABEL_ROLE, LABEL_RUN
 from evalfleet.reconcile.job.terminal import stamp
 from evalfleet.reconcile.policy.pools import node_pools, on_demand_price
@@ -132,7 +133,9 @@ def observer(*pods: Object) -> Observer:
     cache = Cache(INDICES)
     for body in pods:
         cache.put("Pod", body)
-    return Observer(cache, Memory(runs={RUN: RunMemory(worker_jobs={f"worker of {RUN}"})}), Settings().site)
+    return Observer(
+        cache, Memory(runs={RUN: RunMemory(worker_jobs={f"worker of {RUN}"})}), Settings().site, RunBook(None)
+    )  # type: ignore[arg-type]
 
 
 def prices(seen: Observer, runs: Iterable[str] = (RUN,), open_uids: Iterable[str] = ()) -> dict[str, tuple[str, str]]:

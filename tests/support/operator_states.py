@@ -10,6 +10,7 @@ from evalfleet.api.scalingpolicy import ScalingPolicy
 from evalfleet.controller.settings import Settings
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile.children import MISSING, Child, Phase
+from evalfleet.reconcile.job.pods import proposed
 from evalfleet.reconcile.job.state import Admission, JobState, WorkerView
 from evalfleet.reconcile.liveness import Gone, is_disrupted
 from evalfleet_worker.protocol import Progress
@@ -69,7 +70,10 @@ def policy(*pools: dict[str, Any], **spec: Any) -> ScalingPolicy:
 
 
 def job_state(changes: dict[str, Any] | None = None, **spec: Any) -> JobState:
-    """The state of a new job with changes of its spec; `changes` are of the state itself."""
+    """The state of a new job with changes of its spec; `changes` are of the state itself.
+
+    One that has begun has a frozen run: as its policy and settings are now, unless `run` says otherwise.
+    """
     plain = JobState(
         now=NOW,
         job=EvaluationJob.model_validate(manifest(**spec)),
@@ -88,7 +92,9 @@ def job_state(changes: dict[str, Any] | None = None, **spec: Any) -> JobState:
         admission=None,
         site=Settings().site,
     )
-    return replace(plain, **(changes or {}))
+    made = replace(plain, **(changes or {}))
+    begun = {"status", "plan", "finish", "workers"} & set(changes or {})
+    return made if not begun or made.job is None or "run" in (changes or {}) else replace(made, run=proposed(made))
 
 
 def condition(kind: str, status: str = "True") -> dict[str, str]:

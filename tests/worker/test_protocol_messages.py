@@ -9,6 +9,7 @@ import pytest
 
 from evalfleet_worker.__main__ import main
 from evalfleet_worker.protocol import (
+    PROTOCOL_VERSION,
     ErrorReport,
     EvaluationFailure,
     ExitCode,
@@ -24,6 +25,7 @@ from evalfleet_worker.protocol import (
     fitting,
     loads,
 )
+from evalfleet_worker.store.run_store import RunStore
 
 LIMIT = 4_000
 
@@ -150,3 +152,20 @@ def test_a_secret_brings_no_endpoint_that_the_policy_does_not_list(
     log = tmp_path / "termination"
     assert main(["fetch", "--spec", str(tmp_path / "spec.json"), "--termination-log", str(log)]) == ExitCode.FATAL
     assert loads(ErrorReport, log.read_bytes()).reason == reason
+
+
+@pytest.mark.parametrize("command", ["plan", "work", "finish"])
+def test_a_run_or_plan_of_another_protocol_version_is_not_touched(command: str, tmp_path: Path) -> None:
+    spec = RunSpec("n", "n", "r", f"file://{tmp_path}/store", ModelSpec("file:///nowhere"), ())
+    arguments = [command, "--spec", str(tmp_path / "spec.json"), "--termination-log", str(tmp_path / "log")]
+    newer = {**json.loads(dumps(spec)), "version": PROTOCOL_VERSION + 1}
+    (tmp_path / "spec.json").write_text(json.dumps(newer), "utf-8")
+    assert main(arguments) == ExitCode.UNKNOWN_PROTOCOL
+    assert loads(ErrorReport, (tmp_path / "log").read_bytes()).reason == FailureReason.PROTOCOL_UNKNOWN
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "spec.json").write_text(dumps(spec), "utf-8")
+    store = RunStore.open(spec.store_uri, spec.namespace, spec.run_id)
+    plan = {"report": {"version": PROTOCOL_VERSION + 1}, "tomorrow": []}
+    store.objects.put(store.layout.plan, json.dumps(plan).encode())
+    assert main(arguments) == ExitCode.UNKNOWN_PROTOCOL
+    assert "the plan is of protocol version" in loads(ErrorReport, (tmp_path / "log").read_bytes()).message

@@ -27,6 +27,7 @@ from evalfleet_worker.protocol import (
     fitting,
     from_json,
     loads,
+    require_version,
 )
 from evalfleet_worker.store.errors import StoreUnavailableError
 
@@ -87,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _exit_code(reason: FailureReason, command: str) -> ExitCode:
+    if reason is FailureReason.PROTOCOL_UNKNOWN:
+        return ExitCode.UNKNOWN_PROTOCOL
     if command == "work" and reason in ELSEWHERE:
         return ExitCode.UNSUITABLE
     return ExitCode.ERROR if reason in MAY_PASS else ExitCode.FATAL
@@ -263,6 +266,7 @@ def _refuse_foreign_endpoints(run: RunSpec) -> None:
 def _read_run_spec(path: Path | None) -> RunSpec:
     try:
         text = path.read_text("utf-8") if path is not None else os.environ["EVALFLEET_RUN_SPEC"]
+        require_version(json.loads(text), "the run spec")
         return loads(RunSpec, text)
     except KeyError:
         message = "no run spec: give --spec FILE or EVALFLEET_RUN_SPEC"

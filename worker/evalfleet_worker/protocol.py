@@ -29,6 +29,8 @@ class ExitCode(IntEnum):
     """This worker cannot compute this run where it is (no usable accelerator, another number type): try elsewhere."""
     BROKEN_WORKER = 70
     """This machine fails whatever it is given (device errors, hangs, no memory): replace the worker on another node."""
+    UNKNOWN_PROTOCOL = 76
+    """The run or its plan is of a protocol version that this worker does not know: nothing is wrong with the run."""
     DISRUPTED = 75
     """The worker gave up its place in time (notice, store unreachable): not a failure."""
     TERMINATED = 143
@@ -65,6 +67,8 @@ class FailureReason(StrEnum):
     """The engine did not answer within the watchdog's limit and was ended."""
     ENGINE_CRASHED = "EngineCrashed"
     SAMPLES_FAILED = "SamplesFailed"
+    PROTOCOL_UNKNOWN = "ProtocolUnknown"
+    """Another version wrote the run or its plan."""
     INCOMPLETE = "Incomplete"
     INTERNAL_ERROR = "InternalError"
 
@@ -509,6 +513,18 @@ def _with_words(report: Any, longest: int) -> Any:
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
+def require_version(content: object, what: str) -> None:
+    """Refuse what another protocol version wrote, before anything else of it is read.
+
+    Raises:
+        RunError: PROTOCOL_UNKNOWN.
+    """
+    version = content.get("version", PROTOCOL_VERSION) if isinstance(content, Mapping) else PROTOCOL_VERSION
+    if version != PROTOCOL_VERSION:
+        message = f"{what} is of protocol version {version}, this worker knows {PROTOCOL_VERSION}"
+        raise RunError(FailureReason.PROTOCOL_UNKNOWN, f"{message}: its image and the run's are of different versions")
 
 
 def loads(kind: type[T], text: str | bytes) -> T:

@@ -60,6 +60,8 @@ class PlanStatus(WireModel):
     """gpuMemoryBytes predicted for one worker."""
     model_digest: Text | None = None
     """modelDigest of weights and configuration."""
+    image: Text | None = None
+    """image that planned the run, by its digest: later pods use it. Unset: the runtime named no digest."""
 
 
 class ProgressStatus(WireModel):
@@ -111,9 +113,9 @@ class JobWorkersStatus(WorkersStatus):
     failures: Count | None = None
     """failures of workers so far, compared with backoffLimit; also of workers that are gone."""
     preempted: Annotated[list[Annotated[str, StringConstraints(max_length=8)]], Field(max_length=1024)] | None = None
-    """preempted pods that still exist, by the first eight digits of their uid: what preemptions has counted of them."""
+    """preempted: the operator's own bookkeeping, of pods by the first eight digits of their uid; see preemptions."""
     failed: Annotated[list[FailedWorker], Field(max_length=128)] | None = None
-    """failed worker Jobs that still exist: what failures has counted of them."""
+    """failed: the operator's own bookkeeping, of worker Jobs that still exist; see failures."""
 
 
 class CostStatus(WireModel):
@@ -139,7 +141,7 @@ class TimeStatus(WireModel):
     provisioning_seconds: Count | None = None
     """provisioningSeconds that workers waited for nodes, summed."""
     provisioned_until: Time | None = None
-    """provisionedUntil: bindings to nodes up to this moment are in provisioningSeconds."""
+    """provisionedUntil: the operator's own bookkeeping; bindings to nodes up to it are in provisioningSeconds."""
     model_load_seconds: Count | None = None
     """modelLoadSeconds, summed over workers."""
     scoring_seconds: Count | None = None

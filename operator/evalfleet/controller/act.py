@@ -12,6 +12,7 @@ from evalfleet.controller.metrics import Telemetry
 from evalfleet.controller.objects import attempt_of, evaluation_job, labels_of, number_of, policy_name, role_of, run_of
 from evalfleet.kube.client import CONFLICT, TOO_MANY_REQUESTS, Kube, KubeError
 from evalfleet.kube.resources import WATCHED, Key, collection_path, key_of, object_path
+from evalfleet.kube.runs import RunBook
 from evalfleet.manifests.names import LABEL_POOL, LABEL_SLOT
 from evalfleet.reconcile.decision import Action, Create, Delete
 from evalfleet.reconcile.job.terminal import stamp
@@ -48,6 +49,7 @@ class Actor:
     telemetry: Telemetry
     enqueue: Callable[[Key], None]
     leads: Callable[[], bool]
+    runs: RunBook
 
     async def apply(self, actions: Iterable[Action]) -> None:
         """Apply actions in their order, up to the first that fails; each only while nobody else can lead."""
@@ -88,6 +90,8 @@ class Actor:
             if taken is not None:
                 raise NameTakenError(taken) from error
         created.setdefault("kind", kind)
+        if kind == "ConfigMap":
+            self.runs.created(run_of(body), body, created)
         owner = evaluation_job(self.cache, key.namespace, run_of(body))
         if role_of(body) == "work":
             self._worker_created(key, body, owner if is_new else None)

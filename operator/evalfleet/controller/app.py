@@ -100,9 +100,9 @@ class Operator:
 
     async def _serve(self) -> None:
         """List, watch and reconcile; none of it ever ends but by an error."""
-        watcher = Watcher(self.settings.watch_namespaces, asyncio.get_running_loop(), self.controller.router.deliver)
-        self._watcher = watcher
         await self._sync.first()
+        watcher = Watcher(self._sync.served, asyncio.get_running_loop(), self.controller.router.deliver)
+        self._watcher = watcher
         watcher.start()
         lost = self.controller.memory.lost_nodes
         try:

@@ -22,6 +22,7 @@ from evalfleet.controller.settings import Settings
 from evalfleet.controller.status import StatusWriter
 from evalfleet.kube.client import UNREACHABLE, Kube, KubeError
 from evalfleet.kube.resources import Key
+from evalfleet.kube.runs import RunBook
 from evalfleet.kube.spend import SpendBook
 from evalfleet.reconcile.decision import Reconciler
 from evalfleet.reconcile.policy.outcome import DecideFleet
@@ -52,7 +53,8 @@ class Controller:
         # One pass of a policy decides for all its jobs: it does not wait behind the passes of every one of them.
         self.queue: WorkQueue[Key] = WorkQueue(urgent=lambda key: key.kind == "ScalingPolicy")
         self.router = Router(self.cache, self.memory, self.queue.add)
-        self.observer = Observer(self.cache, self.memory, settings.site)
+        self.runs = runs = RunBook(kube)
+        self.observer = Observer(self.cache, self.memory, settings.site, runs)
         self.book = SpendBook(kube, settings.namespace)
         events = EventRecorder(kube, "evalfleet", settings.identity, kube.clock.now)
         parts = Parts(
@@ -62,15 +64,17 @@ class Controller:
             queue=self.queue,
             observer=self.observer,
             router=self.router,
-            actor=Actor(kube, self.cache, self.memory, telemetry, self.queue.add, holds),
+            actor=Actor(kube, self.cache, self.memory, telemetry, self.queue.add, holds, runs),
             statuses=StatusWriter(kube, self.cache, telemetry, events),
             telemetry=telemetry,
+            runs=runs,
         )
         self._reconcilers: dict[str, Reconciler[Key, Any, Any]] = {
             "EvaluationJob": JobReconciler(parts),
             "ScalingPolicy": PolicyReconciler(parts, self.book, decide_fleet),
         }
         self._holds = holds
+        self._forbidden: frozenset[str] = frozenset()
         self._started: dict[Key, float] = {}
 
     async def work(self) -> None:
@@ -105,6 +109,8 @@ class Controller:
         """
         if not self._holds():
             raise NotLeadingError
+        if key.namespace in self._forbidden:
+            return  # what is half known is not decided about
         reconciler = self._reconcilers[key.kind]
         state = await reconciler.observe(key)
         if state is None:
@@ -116,6 +122,15 @@ class Controller:
         """How long the longest reconciliation has been running; 0 = none runs."""
         return max((time.monotonic() - started for started in self._started.values()), default=0.0)
 
+    def serve_all_but(self, namespaces: frozenset[str]) -> None:
+        """Leave alone what is in namespaces that may not be listed."""
+        self._forbidden = namespaces
+        self.telemetry.forbidden_namespaces.clear()
+        for namespace in namespaces:
+            self.telemetry.forbidden_namespaces.labels(namespace).set(1)
+
     def all_listed(self) -> None:
         """Everything was listed: what is kept of EvaluationJobs that exist no more is forgotten."""
-        self.observer.jobs.retain(self.router.retain())
+        alive = self.router.retain()
+        self.observer.jobs.retain(alive)
+        self.runs.retain(alive)

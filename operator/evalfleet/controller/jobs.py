@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from evalfleet import limits
 from evalfleet.controller.act import is_refusal, refusal_reason
-from evalfleet.controller.objects import uid_of
+from evalfleet.controller.objects import has_ended, identity_of, uid_of
 from evalfleet.controller.parts import Parts
 from evalfleet.kube.client import KubeError
 from evalfleet.kube.resources import Key
@@ -23,6 +23,9 @@ class JobReconciler:
 
     async def observe(self, key: Key) -> JobState | None:
         """The EvaluationJob and what belongs to it."""
+        body = self._parts.cache.get(key)
+        if body is not None and not has_ended(body):
+            await self._parts.runs.load((identity_of(body),))
         return self._parts.observer.job_state(key, self._parts.kube.clock.now())
 
     def decide(self, state: JobState) -> Decision:
@@ -63,3 +66,4 @@ class JobReconciler:
         if body is not None and self._parts.observer.is_history(body):
             self._parts.memory.forget(uid_of(body))
             self._parts.observer.jobs.forget(uid_of(body))
+            self._parts.runs.forget(uid_of(body))

@@ -50,6 +50,9 @@ class Telemetry:
         self.startup_seconds = self._histogram(
             "worker_startup_seconds", "Seconds from creation of a worker to its first scoring.", WAIT_BUCKETS, *POOL
         )
+        self.forbidden_namespaces = self._gauge(
+            "forbidden_namespace", "1 for a namespace to be served that the API server does not permit.", "namespace"
+        )
         self.leader = self._gauge("leader", "1 while this process leads.")
         self._gauge("build_info", "Version of the operator.", "version").labels(version).set(1)
         self.policies = PolicyMetrics()

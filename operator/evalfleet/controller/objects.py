@@ -5,12 +5,11 @@ from typing import Any
 
 from evalfleet.controller.cache import Cache
 from evalfleet.kube.resources import Key
-from evalfleet.manifests.names import LABEL_ROLE, LABEL_RUN, LABEL_SLOT
+from evalfleet.manifests.names import DEFAULT_POLICY, LABEL_ROLE, LABEL_RUN, LABEL_SLOT, Identity
 from evalfleet.reconcile.conditions import status_of
 from evalfleet.reconcile.ownership import controller_of
 
 Object = Mapping[str, Any]
-DEFAULT_POLICY = "default"
 BY_UID, OPEN = "EvaluationJob by uid", "EvaluationJob that has not ended"
 """Names of indices; those of children are named by their kind."""
 MOST_DIGITS = 9
@@ -20,6 +19,12 @@ MOST_DIGITS = 9
 def uid_of(body: Object) -> str:
     """Its uid."""
     return str(body["metadata"]["uid"])
+
+
+def identity_of(body: Object) -> Identity:
+    """What the children of an EvaluationJob are called by."""
+    metadata = body["metadata"]
+    return Identity(str(metadata.get("namespace") or ""), str(metadata["name"]), uid_of(body))
 
 
 def labels_of(body: Object) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ from evalfleet.controller.objects import (
 )
 from evalfleet.controller.specs import Specs, parsed_job, parsed_policy
 from evalfleet.kube.resources import CHILDREN, Key, key_of
+from evalfleet.kube.runs import RunBook
 from evalfleet.manifests.names import ANNOTATION_PRICE, LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_SLOT, Identity
 from evalfleet.reconcile.children import MISSING, child_of
 from evalfleet.reconcile.job.attempts import Attempt
@@ -50,6 +51,7 @@ class Observer:
     cache: Cache
     memory: Memory
     site: Site
+    frozen: RunBook
     jobs: Specs[EvaluationJob] = field(default_factory=lambda: Specs(parsed_job))
     policies: Specs[ScalingPolicy] = field(default_factory=lambda: Specs(parsed_policy))
     _runs: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
@@ -60,24 +62,21 @@ class Observer:
         body = self.cache.get(key)
         return None if body is None else self._state(body, now)
 
-    def job_states(self, policy: Key, now: datetime, unpaid: Iterable[str] = ()) -> dict[str, JobState]:
-        """The states of a policy's EvaluationJobs by uid, in one sweep; ended ones that left nothing stay away.
+    def active_jobs(self, policy: Key, unpaid: Iterable[str] = ()) -> list[Object]:
+        """The EvaluationJobs of a policy that have not ended, or have left something; their bill may be open.
 
-        `unpaid` are runs whose last bill is open. The work follows what is active, not what exists.
+        The work follows what is active, not what exists. `unpaid` are runs whose last bill is open.
         """
-        return {
-            uid_of(body): self._state(body, now)
-            for body in self._active(policy, unpaid)
-            if policy_key(body) == policy and not self.is_history(body)
-        }
-
-    def _active(self, policy: Key, unpaid: Iterable[str]) -> list[Object]:
-        """EvaluationJobs of a policy that have not ended, and all of its namespace that left something."""
         namespace = policy.namespace
         left = {*unpaid, *(owner_of(child) for child in self.cache.of_kind("Job", namespace))}
         left |= {run_of(pod) for pod in self.cache.of_kind("Pod", namespace)}
-        found = [body for uid in left if (body := evaluation_job(self.cache, namespace, uid)) is not None]
-        return [*self.cache.indexed(OPEN, namespace, policy.name), *(body for body in found if has_ended(body))]
+        found = (body for uid in left if (body := evaluation_job(self.cache, namespace, uid)) is not None)
+        ended = [body for body in found if has_ended(body) and policy_key(body) == policy and not self.is_history(body)]
+        return [*self.cache.indexed(OPEN, namespace, policy.name), *ended]
+
+    def job_states(self, jobs: Iterable[Object], now: datetime) -> dict[str, JobState]:
+        """The states of EvaluationJobs by uid."""
+        return {uid_of(body): self._state(body, now) for body in jobs}
 
     def policy(self, namespace: str, name: str) -> tuple[ScalingPolicy | None, str]:
         """A policy, or None when it is absent or, with the reason, when it cannot be read."""
@@ -141,6 +140,7 @@ class Observer:
         job, problem = self.jobs.of(body)
         is_named = bool((body.get("spec") or {}).get("policyName"))
         policy, policy_problem = self.policy(key.namespace, policy_name(body))
+        run, run_problem = self.frozen.of(uid)
         children = list(self.cache.indexed("Job", key.namespace, uid))
         found = self.cache.indexed("Pod", key.namespace, uid)
         pods = [without_machine(pod, self.memory.lost_nodes) for pod in found]
@@ -173,6 +173,9 @@ class Observer:
             money=self.memory.money.get(uid),
             eta=known.eta,
             policy_problem=policy_problem,
+            policy_uid=self._policy_uid(key.namespace, policy_name(body)),
+            run=run,
+            run_problem=run_problem,
             bindings=bindings_of(own_pods),
             preempted=preempted,
             counted_preemptions=counted,
@@ -188,6 +191,10 @@ class Observer:
         job = found[-1]
         child = child_of(job, _pods_of(job, pods), now, self.memory.refusals.get(uid_of(job), ()))
         return Attempt(child, attempt_of(job), datetime.fromisoformat(str(job["metadata"]["creationTimestamp"])))
+
+    def _policy_uid(self, namespace: str, name: str) -> str:
+        body = self.cache.get(Key("ScalingPolicy", namespace, name))
+        return "" if body is None else uid_of(body)
 
     def _worker(self, job: Object, pods: Iterable[Object], now: datetime) -> WorkerView:
         own = _pods_of(job, pods)

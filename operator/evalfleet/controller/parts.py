@@ -12,6 +12,7 @@ from evalfleet.controller.route import Router
 from evalfleet.controller.status import StatusWriter
 from evalfleet.kube.client import Kube
 from evalfleet.kube.resources import Key
+from evalfleet.kube.runs import RunBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,4 @@ class Parts:
     actor: Actor
     statuses: StatusWriter
     telemetry: Telemetry
+    runs: RunBook

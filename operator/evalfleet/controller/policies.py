@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from evalfleet import limits
 from evalfleet.controller.act import is_refusal, refusal_reason
 from evalfleet.controller.memory import PolicyMemory
+from evalfleet.controller.objects import has_ended, identity_of
 from evalfleet.controller.parts import Parts
 from evalfleet.kube.resources import Key
 from evalfleet.kube.spend import LedgerUnwritableError, SpendBook
@@ -43,7 +44,9 @@ class PolicyReconciler:
         observer, known = self._parts.observer, self._parts.memory.policies.get(key, PolicyMemory())
         body = self._parts.cache.get(key) or {"metadata": {}}
         paid_before = frozenset(entry.run for entry in ledger.open.values())
-        jobs = observer.job_states(key, now, paid_before)
+        active = observer.active_jobs(key, paid_before)
+        await self._parts.runs.load(identity_of(job) for job in active if not has_ended(job))
+        jobs = observer.job_states(active, now)
         policy, policy_problem = observer.policy(key.namespace, key.name)
         pods = observer.paid_pods(key.namespace, jobs, policy, ledger.open)
         return PolicyState(
@@ -123,7 +126,9 @@ class PolicyReconciler:
         paid_for = {entry.run for entry in ledger.open.values()}
         ended = (state.paid_before | (ledger.runs.keys() - money.keys())) - paid_for
         for run in paid_for | ended:
-            cost = job_money(ledger, run, currency(state.policy))
+            known = money.get(run)
+            unit = currency(state.policy) if state.policy is not None or known is None else known.currency
+            cost = job_money(ledger, run, unit)
             if cost is not None:
                 money[run] = cost
         for run in ended:

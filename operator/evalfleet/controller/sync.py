@@ -6,7 +6,7 @@ import time
 
 from evalfleet import limits
 from evalfleet.controller.controller import Controller
-from evalfleet.kube.client import UNREACHABLE, Kube, KubeError
+from evalfleet.kube.client import FORBIDDEN, UNREACHABLE, Kube, KubeError
 from evalfleet.kube.resources import CHILDREN, WATCHED, Key, api_version, collection_path, key_of
 
 log = logging.getLogger(__name__)
@@ -14,14 +14,29 @@ log = logging.getLogger(__name__)
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=evalfleet"
 
 
+class ServedAnewError(RuntimeError):
+    """Another set of namespaces may be served than the watches were begun for."""
+
+
 class Sync:
-    """Lists all kinds in all namespaces served; `listed_at` is when it last succeeded, by the monotonic clock."""
+    """Lists all kinds in all namespaces served.
+
+    Attributes:
+        listed_at: when it last succeeded, by the monotonic clock.
+        forbidden: what the API server said of namespaces that it does not let us serve; the others are served.
+    """
 
     def __init__(self, kube: Kube, controller: Controller, namespaces: tuple[str, ...]) -> None:
         self._kube = kube
         self._controller = controller
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
         self.listed_at: float | None = None
+        self.forbidden: dict[str, str] = {}
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The namespaces to watch; empty = all."""
+        return tuple(name for name in self._namespaces if name is not None and name not in self.forbidden)
 
     async def first(self) -> None:
         """List until it succeeds: a kind that was created just now answers 429 for a moment.
@@ -42,21 +57,44 @@ class Sync:
                 await asyncio.sleep(max(limits.FIRST_SYNC_PAUSE_SECONDS, wanted))
 
     async def for_ever(self, period_seconds: float) -> None:
-        """List again and again; a failure is logged, and health tells when there are too many."""
+        """List again and again; a failure is logged, and health tells when there are too many.
+
+        Raises:
+            ServedAnewError: a namespace was permitted or forbidden meanwhile.
+        """
+        served = self.served
         while True:
-            await asyncio.sleep(period_seconds)
+            await asyncio.sleep(min(period_seconds, limits.FORBIDDEN_SECONDS) if self.forbidden else period_seconds)
             try:
                 await self.once()
+                if self.served != served:
+                    raise ServedAnewError(f"namespaces served were {served}, now {self.served}")
             except (*UNREACHABLE, KubeError) as error:
                 log.warning("%s", str(error) or type(error).__name__)
 
     async def once(self) -> None:
-        """List everything."""
-        for kind in WATCHED:
-            for namespace in self._namespaces:
-                await self._list(kind, namespace)
+        """List everything; a namespace that is forbidden harms itself alone."""
+        refused: dict[str, KubeError] = {}
+        for namespace in self._namespaces:
+            try:
+                for kind in WATCHED:
+                    await self._list(kind, namespace)
+            except KubeError as error:
+                if error.status != FORBIDDEN or namespace is None:
+                    raise
+                refused[namespace] = error
+        if len(refused) == len(self._namespaces):
+            raise next(iter(refused.values()))
+        self._note(refused)
         self._controller.all_listed()
         self.listed_at = time.monotonic()
+
+    def _note(self, refused: dict[str, KubeError]) -> None:
+        """Serve the others; what was known of a forbidden namespace is not looked at any more."""
+        for namespace in refused.keys() - self.forbidden.keys():
+            log.warning("namespace %s is not served until this is permitted: %s", namespace, refused[namespace])
+        self.forbidden = {namespace: str(error) for namespace, error in refused.items()}
+        self._controller.serve_all_but(frozenset(refused))
 
     async def _list(self, kind: str, namespace: str | None) -> None:
         selector = {"labelSelector": MANAGED_SELECTOR} if kind in CHILDREN else {}

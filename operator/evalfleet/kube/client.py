@@ -28,7 +28,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 log = logging.getLogger(__name__)
 
-NOT_FOUND, CONFLICT, TOO_MANY_REQUESTS = 404, 409, 429
+FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY_REQUESTS = 403, 404, 409, 429
 
 WRITES = frozenset({"POST", "PUT", "PATCH"})
 _TIMEOUT_SECONDS = 30

@@ -1,4 +1,4 @@
-"""The objects the operator creates for an EvaluationJob: one ConfigMap with the run's spec, Jobs of one pod. Pure."""
+"""The Jobs of one pod that the operator creates for an EvaluationJob. Pure."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from evalfleet.manifests.names import (
     metadata,
 )
 from evalfleet.manifests.pod import Command, PodShape, pod_spec
-from evalfleet_worker.protocol import ExitCode, RunSpec, dumps
+from evalfleet_worker.protocol import ExitCode
 
 CANNOT_START = (126, 127, 128)
 """Exit codes of a program that cannot be executed, is not found, or that the container runtime could not start."""
@@ -32,17 +32,6 @@ class Place:
     slot: int
     generation: int
     avoid: tuple[str, ...] = ()
-
-
-def spec_config_map(owner: Identity, spec: RunSpec) -> Object:
-    """The ConfigMap that gives the run's spec to all its pods."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata(owner, owner.child("run"), {}),
-        "immutable": True,
-        "data": {"spec.json": dumps(spec)},
-    }
 
 
 def plan_job(owner: Identity, shape: PodShape, attempt: int = 1, avoid: tuple[str, ...] = ()) -> Object:
@@ -99,7 +88,7 @@ def _failure_rules() -> list[Object]:
 
     Only the worker's own exit code says so, whatever other containers somebody has put into the pod.
     """
-    ignored = [int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)]
+    ignored = [int(ExitCode.DISRUPTED), int(ExitCode.UNKNOWN_PROTOCOL), int(ExitCode.TERMINATED)]
     hopeless = [int(ExitCode.FATAL), int(ExitCode.UNSUITABLE), int(ExitCode.BROKEN_WORKER), *CANNOT_START]
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -16,6 +16,8 @@ ANNOTATION_PRICE = "evalfleet.io/price-per-hour"
 MANAGED = {"app.kubernetes.io/managed-by": "evalfleet"}
 PROGRESS_PORT = 9464
 NAME_LIMIT = 63
+DEFAULT_POLICY = "default"
+"""The policy of an EvaluationJob that names none."""
 
 Object = dict[str, Any]
 

@@ -89,7 +89,7 @@ MISSING = Child("", Phase.MISSING)
 START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
 """What the container runtimes say of a program that is not in the image (containerd, dockershim)."""
 FINISHED_JOB = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
-GAVE_UP = frozenset({int(ExitCode.DISRUPTED), int(ExitCode.TERMINATED)})
+GAVE_UP = frozenset({int(ExitCode.DISRUPTED), int(ExitCode.UNKNOWN_PROTOCOL), int(ExitCode.TERMINATED)})
 HOPELESS = frozenset({"InvalidImage", "OutOfMemory"})
 """Reasons that another attempt with the same manifest does not mend; they say enough without the log."""
 ANOTHER = "; another attempt follows"

@@ -19,8 +19,9 @@ ORDER = (
     "Failed",
     "Suspended",
     "Stalled",
+    "RunOutdated",
 )
-ABNORMAL_TRUE = frozenset({"Failed", "Suspended", "Stalled"})
+ABNORMAL_TRUE = frozenset({"Failed", "Suspended", "Stalled", "RunOutdated"})
 """Present only while True."""
 WITHDRAWN = ABNORMAL_TRUE | {"OnTime"}
 """Present only while stated: without a deadline nothing is on time or late."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalfleet_worker.protocol import FailureReason, Numerics, PlanReport, RunError, from_json, to_json
+from evalfleet_worker.protocol import FailureReason, Numerics, PlanReport, RunError, from_json, require_version, to_json
 from evalfleet_worker.requests import Answer, Request, Unit
 
 REQUESTS_FILE = "requests.parquet"
@@ -74,10 +74,11 @@ class Plan:
         """Read the JSON form.
 
         Raises:
-            RunError: STORE_CORRUPT.
+            RunError: STORE_CORRUPT; PROTOCOL_UNKNOWN when another version wrote it.
         """
         try:
             data = json.loads(content)
+            require_version(data["report"], "the plan")
             units = tuple(Unit(index, *row) for index, row in enumerate(data["units"]))
             report = from_json(PlanReport, data["report"])
             digests = tuple(data["unitDigests"])

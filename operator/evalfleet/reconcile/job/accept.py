@@ -1,16 +1,15 @@
 """Step 1: is the object acceptable? References, keys to foreign code, places that this cluster can reach."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from evalfleet import limits
-from evalfleet.api.evaluationjob import TASK_CONFIG_LIMIT_BYTES, EvaluationJob
+from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.reconcile.conditions import false, true
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.keys import forbidden, security
 from evalfleet.reconcile.job.state import JobState
-from evalfleet.reconcile.job.terminal import failed, stamp, waiting
+from evalfleet.reconcile.job.terminal import failed, held, stamp, waiting
 from evalfleet.reconcile.steps import Step
 
 DATA_SCHEMES = ("s3://", "gs://", "az://", "pvc://", "file://")
@@ -31,10 +30,13 @@ Check = Callable[[JobState, EvaluationJob], Refusal | None]
 
 
 def accept(state: JobState) -> Step:
-    """State Accepted; the first refusal wins."""
-    if state.job is None:
-        return _refused(state, Refusal("InvalidSpec", state.problem))
-    for check in CHECKS:
+    """State Accepted; the first refusal wins. A run that has begun needs its policy and its keys, nothing else."""
+    if state.job is None or state.run_problem:
+        unreadable = f"this version cannot read it, and leaves alone what runs: {state.problem or state.run_problem}"
+        return _refused(state, Refusal("NotSupported", unreadable, final=False))
+    if state.away is not None:
+        return _without_policy(state, *state.away)
+    for check in CHECKS if state.run is None else KEYS:
         refusal = check(state, state.job)
         if refusal is not None:
             return _refused(state, refusal)
@@ -43,6 +45,14 @@ def accept(state: JobState) -> Step:
     return Step(
         conditions=(true("Accepted", "Accepted", message), *waiting("Accepted", "accepted; planning comes next")),
         status={"startTime": start, **_deadline(state)},
+    )
+
+
+def _without_policy(state: JobState, reason: str, message: str) -> Step:
+    """What runs goes on and is looked at; nothing new begins."""
+    return Step(
+        conditions=(false("Accepted", reason, message), *waiting(reason, message)),
+        requeue_seconds=limits.REFERENCE_SECONDS,
     )
 
 
@@ -71,7 +81,7 @@ def _refused(state: JobState, refusal: Refusal) -> Step:
         ended = failed(refusal.reason, refusal.message, state)
         return Step((accepted, *ended.conditions), ended.status, halt=True)
     return Step(
-        conditions=(accepted, *waiting(refusal.reason, refusal.message)),
+        conditions=(accepted, *held(refusal.reason, refusal.message)),
         halt=True,
         requeue_seconds=limits.REFERENCE_SECONDS,
     )
@@ -121,7 +131,8 @@ def _reachable(state: JobState, job: EvaluationJob) -> Refusal | None:
     for field, uri in places.items():
         if uri is not None and uri.startswith(LOCAL_SCHEMES):
             message = f"{field} {uri} is a path of one machine: use hf://, s3://, gs://, az:// or pvc:// in a cluster"
-            return Refusal("InvalidModelRef" if "model" in field else "InvalidUri", message)
+            own = field != "store" or job.spec.store is not None  # what the policy names, the policy's owner can mend
+            return Refusal("InvalidModelRef" if "model" in field else "InvalidUri", message, final=own)
     return None
 
 
@@ -141,14 +152,6 @@ def _permitted(state: JobState, job: EvaluationJob) -> Refusal | None:
     return None if found is None else Refusal(found.reason, found.message, final=False)
 
 
-def _task_configs(state: JobState, job: EvaluationJob) -> Refusal | None:
-    for evaluation in job.spec.evaluations:
-        config = evaluation.lm_eval.task_config if evaluation.lm_eval else None
-        if config is not None and len(json.dumps(config, default=str)) > TASK_CONFIG_LIMIT_BYTES:
-            return Refusal("InvalidSpec", f"evaluation {evaluation.name}: taskConfig is larger than 64 KiB")
-    return None
-
-
 def _supported(state: JobState, job: EvaluationJob) -> Refusal | None:
     """What the API has and this version does not honour yet is refused, never silently ignored."""
     used = [name for name, is_used in _unsupported(state, job).items() if is_used]
@@ -162,6 +165,8 @@ def _unsupported(state: JobState, job: EvaluationJob) -> dict[str, bool]:
     return {"queueName of the policy": policy is not None and policy.queue_name is not None}
 
 
+KEYS: tuple[Check, ...] = (_remote_code, _permitted)
+"""What a policy can take back from a run: keys are frozen downwards only."""
 CHECKS: tuple[Check, ...] = (
     _policy_exists,
     _policy_is_readable,
@@ -169,7 +174,5 @@ CHECKS: tuple[Check, ...] = (
     _has_store,
     _readable_data,
     _reachable,
-    _remote_code,
-    _permitted,
-    _task_configs,
+    *KEYS,
 )

@@ -2,14 +2,17 @@
 
 from evalfleet import limits
 from evalfleet.reconcile.announce import BEST_EFFORT
+from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import false, true, unknown
-from evalfleet.reconcile.job.state import Admission, JobState, all_scored
+from evalfleet.reconcile.job.state import Admission, JobState, all_scored, removal
 from evalfleet.reconcile.job.terminal import held, waiting
 from evalfleet.reconcile.steps import Step
 
+LIVE = (Phase.WAITING, Phase.RUNNING)
+
 
 def suspend(state: JobState) -> Step:
-    """State Suspended: the Fleet removes the workers, what is done is kept."""
+    """State Suspended: the Fleet removes the workers, plan and finish pods end too, what is done is kept."""
     if state.job is None or not state.job.spec.suspend:
         return Step()
     message = "suspended by spec.suspend; what is done is kept"
@@ -20,6 +23,7 @@ def suspend(state: JobState) -> Step:
             false("Reconciling", "Suspended", message),
             false("WorkersReady", "Suspended", message),
         ),
+        actions=tuple(removal(state.identity, child) for child in (state.plan, state.finish) if child.phase in LIVE),
         halt=True,
     )
 
@@ -30,6 +34,8 @@ def admit(state: JobState) -> Step:
         return Step((true("Admitted", "AllCached", "nothing is left to score"),))
     if all_scored(state):  # perhaps while the operator was away: the Fleet has nothing to say about it any more
         return Step((true("Admitted", "Scored", "everything is scored"),))
+    if state.away is not None:
+        return Step((false("Admitted", *state.away),))
     if state.admission is None:
         message = "the fleet has not decided yet"
         return Step((unknown("Admitted", "Deciding", message), *waiting("Deciding", message)), halt=True)

@@ -10,6 +10,7 @@ from evalfleet.reconcile.job.admit import admit, suspend
 from evalfleet.reconcile.job.attempts import supersede
 from evalfleet.reconcile.job.cleanup import active_deadline, deleting, ended
 from evalfleet.reconcile.job.finish import finish
+from evalfleet.reconcile.job.freeze import freeze
 from evalfleet.reconcile.job.known import known
 from evalfleet.reconcile.job.on_time import on_time
 from evalfleet.reconcile.job.plan import plan
@@ -17,7 +18,7 @@ from evalfleet.reconcile.job.run import run
 from evalfleet.reconcile.job.state import JobState
 from evalfleet.reconcile.steps import Owned, run_steps
 
-STEPS = (known, deleting, on_time, supersede, accept, active_deadline, suspend, plan, admit, run, finish)
+STEPS = (known, deleting, on_time, supersede, accept, freeze, active_deadline, suspend, plan, admit, run, finish)
 OWNED: Owned[JobState] = {
     accept: ("Accepted",),
     plan: ("Planned",),

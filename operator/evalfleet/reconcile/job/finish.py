@@ -8,7 +8,7 @@ from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, find
 from evalfleet.reconcile.decision import Create, Delete
 from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, finish_attempt, stalls, told
-from evalfleet.reconcile.job.plan import failure_reason, unreadable
+from evalfleet.reconcile.job.plan import failure_reason, other_protocol, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, fold_progress, removal
 from evalfleet.reconcile.job.terminal import failed, held, succeeded, waiting
@@ -73,6 +73,9 @@ def _failed(state: JobState) -> Step:
 
 
 def _finished(state: JobState, attempt: Attempt) -> Step:
+    other = other_protocol(state.finish)
+    if other is not None:
+        return Step(waiting(*other), halt=True)
     try:
         report = loads(FinishReport, state.finish.termination or "")
     except ValueError as error:

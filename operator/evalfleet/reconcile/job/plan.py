@@ -1,24 +1,30 @@
 """Step 2: the size of the evaluation, from a one-pod CPU Job that may be run again at any time."""
 
+import json
+
 from evalfleet import limits
-from evalfleet.manifests.jobs import plan_job, spec_config_map
-from evalfleet.reconcile.children import ANOTHER, HOPELESS, Phase
+from evalfleet.manifests.images import pinned_image
+from evalfleet.manifests.jobs import plan_job
+from evalfleet.reconcile.children import ANOTHER, HOPELESS, Child, Phase
 from evalfleet.reconcile.conditions import false, unknown
 from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, plan_attempt, stalls, told
 from evalfleet.reconcile.job.known import planned_condition
-from evalfleet.reconcile.job.pods import job_spec, pod_shape, waiting_message, whereabouts
+from evalfleet.reconcile.job.pods import pod_shape, waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, plan_status, removal
 from evalfleet.reconcile.job.terminal import failed, held, waiting
+from evalfleet.reconcile.pod_reasons import WORKER
 from evalfleet.reconcile.redact import redacted
 from evalfleet.reconcile.steps import Step
-from evalfleet_worker.protocol import ErrorReport, PlanReport, loads
+from evalfleet_worker.protocol import PROTOCOL_VERSION, ErrorReport, PlanReport, loads
 
 
 def plan(state: JobState) -> Step:
     """State Planned: create the plan Job, wait for it, or read its report."""
     if state.is_planned:
         return _release(state)
+    if state.away is not None and state.plan.phase is Phase.MISSING:
+        return Step((false("Planned", *state.away),), halt=True)
     attempt = plan_attempt(state)
     why = fault(attempt, state.now)
     if why is not None:
@@ -50,7 +56,7 @@ def _start(state: JobState, attempt: Attempt, message: str, reason: str = "Plann
     job = plan_job(state.identity, pod_shape(state), attempt.number + 1, attempt.node)
     return Step(
         conditions=(false("Planned", reason, message), *waiting(reason, message)),
-        actions=(Create(spec_config_map(state.identity, job_spec(state))), Create(job)),
+        actions=(Create(job),),
         halt=True,
     )
 
@@ -65,6 +71,9 @@ def _again(state: JobState, attempt: Attempt, reason: str, message: str) -> Step
 
 def _planned(state: JobState, attempt: Attempt) -> Step:
     """Adopt the report; a lost one (pod removed) is asked for again: planning adopts the existing plan."""
+    other = other_protocol(state.plan)
+    if other is not None:
+        return Step((unknown("Planned", *other), *waiting(*other)), halt=True)
     try:
         report = loads(PlanReport, state.plan.termination or "")
     except ValueError as error:
@@ -76,10 +85,18 @@ def _planned(state: JobState, attempt: Attempt) -> Step:
     size = plan_status(report)
     return Step(
         conditions=(planned_condition(size), *waiting("Planned", "planned; waiting for workers")),
-        status={"plan": size},
+        status={"plan": {**size, **_image(state)}},
         halt=True,
         requeue_seconds=0.0,
     )
+
+
+def _image(state: JobState) -> dict[str, str]:
+    """The very image that planned the run, as its kubelet names it: later pods use it."""
+    statuses = ((state.plan.pod or {}).get("status") or {}).get("containerStatuses") or []
+    image_id = next((str(entry.get("imageID") or "") for entry in statuses if entry.get("name") == WORKER), "")
+    pinned = pinned_image(pod_shape(state).image, image_id)
+    return {} if pinned is None else {"image": pinned}
 
 
 def _failed(state: JobState) -> Step:
@@ -98,6 +115,18 @@ def _wait(state: JobState) -> Step:
         )
     message = "planning: datasets are read and tokenized on a CPU"
     return Step((false("Planned", "Planning", message), *waiting("Planning", message)), halt=True)
+
+
+def other_protocol(child: Child) -> tuple[str, str] | None:
+    """Reason and sentence for a report of another protocol version: an operator that knows it goes on."""
+    try:
+        version = json.loads(child.termination or "").get("version", PROTOCOL_VERSION)
+    except (ValueError, AttributeError):
+        return None
+    if version == PROTOCOL_VERSION:
+        return None
+    message = f"{child.name} reports in protocol version {version}, this operator knows {PROTOCOL_VERSION}"
+    return "ProtocolUnknown", f"{message}: an operator of its version goes on"
 
 
 def unreadable(role: str, error: ValueError) -> tuple[str, str]:

@@ -1,6 +1,12 @@
-"""What the pods of an EvaluationJob share, from its spec, its policy and the operator's settings. Pure."""
+"""What the pods of an EvaluationJob share: of its run as it was frozen, or as it would be. Pure."""
+
+from dataclasses import replace
 
 from evalfleet.api.evaluationjob import EvaluationJob, Worker
+from evalfleet.api.scalingpolicy import NodePool
+from evalfleet.manifests.frozen import FrozenRun
+from evalfleet.manifests.images import is_pinned
+from evalfleet.manifests.names import DEFAULT_POLICY
 from evalfleet.manifests.pod import CACHE_FOLDER, PodShape
 from evalfleet.manifests.runspec import RunPlace, run_spec
 from evalfleet.reconcile.children import Child
@@ -10,36 +16,65 @@ from evalfleet.reconcile.job.state import JobState
 from evalfleet_worker.protocol import RunSpec
 
 CLAIM_SCHEME = "pvc://"
+ARCHITECTURE = "kubernetes.io/arch"
 
 
-def job_spec(state: JobState) -> RunSpec:
-    """The RunSpec of an accepted job; its pods find the folders of pvc:// addresses by themselves."""
+def proposed(state: JobState) -> FrozenRun:
+    """The run as it would be frozen now, by the job, its policy and the operator's settings."""
+    assert state.job is not None
+    fields = tuple((field, name) for field, name in _secret_fields(state) if name)
+    store = store_uri(state) or ""
+    worker = _merged(state.job.spec.worker, state.policy.spec.worker if state.policy else None)
+    shape = PodShape(
+        image=(worker.image if worker else None) or state.site.worker_image,
+        worker=worker,
+        secrets=tuple(dict.fromkeys(name for _, name in fields)),
+        claims=_claims(state.job, store),
+        cache=state.site.host_cache or CACHE_FOLDER,
+    )
+    return FrozenRun(
+        policy_name=state.job.spec.policy_name or DEFAULT_POLICY,
+        policy_uid=state.policy_uid,
+        shape=shape,
+        secret_fields=fields,
+        spec=_run_spec(state, store),
+    )
+
+
+def pod_shape(state: JobState, pool: NodePool | None = None) -> PodShape:
+    """What the job's pods share: of the run as it began, and with the very image that planned it once that is known.
+
+    `pool` is that of a worker, None for pods that run anywhere.
+    """
+    run = state.run or proposed(state)
+    planned = str((state.status.get("plan") or {}).get("image") or "")
+    if not is_pinned(run.shape.image, planned) or not _same_architecture(run, pool):
+        return run.shape
+    return replace(run.shape, image=planned)
+
+
+def waiting_message(state: JobState, child: Child) -> str:
+    """What a child waits for; a missing Secret with the members that name it."""
+    if child.reason != "SecretMissing" or state.job is None:
+        return child.message
+    run = state.run or proposed(state)
+    fields = [field for field, name in run.secret_fields if f" {name} " in child.message]
+    return f"{child.message} (named by {' and '.join(fields)})" if fields else child.message
+
+
+def _run_spec(state: JobState, store: str) -> RunSpec:
+    """What the pods read; they find the folders of pvc:// addresses by themselves."""
     assert state.job is not None
     keys = security(state.policy)
     place = RunPlace(
         namespace=state.identity.namespace,
         run_id=state.identity.uid,
-        store_uri=store_uri(state) or "",
+        store_uri=store,
         allow_remote_code=keys.allow_remote_code,
         allow_unsafe_code=keys.allow_unsafe_code,
         allowed_endpoints=endpoints(state.policy),
     )
     return run_spec(state.job, place)
-
-
-def pod_shape(state: JobState) -> PodShape:
-    """Image, allow-listed pod fields, Secrets and claims of the job's pods."""
-    assert state.job is not None
-    spec = state.job.spec
-    worker = _merged(spec.worker, state.policy.spec.worker if state.policy else None)
-    secrets = (name for _, name in _secret_fields(state))
-    return PodShape(
-        image=(worker.image if worker else None) or state.site.worker_image,
-        worker=worker,
-        secrets=tuple(dict.fromkeys(name for name in secrets if name)),
-        claims=_claims(state.job, store_uri(state)),
-        cache=state.site.host_cache or CACHE_FOLDER,
-    )
 
 
 def whereabouts(child: Child) -> str:
@@ -50,12 +85,11 @@ def whereabouts(child: Child) -> str:
     return f"Job {child.name}, pod {child.pod['metadata']['name']}{f' on node {node}' if node else ''}"
 
 
-def waiting_message(state: JobState, child: Child) -> str:
-    """What a child waits for; a missing Secret with the members that name it."""
-    if child.reason != "SecretMissing" or state.job is None:
-        return child.message
-    fields = [field for field, name in _secret_fields(state) if name and f" {name} " in child.message]
-    return f"{child.message} (named by {' and '.join(fields)})" if fields else child.message
+def _same_architecture(run: FrozenRun, pool: NodePool | None) -> bool:
+    """Whether a pod may run the image of the plan pod by its digest, which may be of one architecture alone."""
+    selected = (run.shape.worker.node_selector or {}) if run.shape.worker else {}
+    planned = selected.get(ARCHITECTURE)
+    return pool is None or {**selected, **pool.node_selector}.get(ARCHITECTURE) == planned
 
 
 def _secret_fields(state: JobState) -> tuple[tuple[str, str | None], ...]:
@@ -81,7 +115,7 @@ def _merged(own: Worker | None, default: Worker | None) -> Worker | None:
     return Worker.model_construct(**members)
 
 
-def _claims(job: EvaluationJob, store: str | None) -> tuple[str, ...]:
+def _claims(job: EvaluationJob, store: str) -> tuple[str, ...]:
     uris = (job.spec.model.uri, job.spec.model.tokenizer_uri, job.spec.data.uri if job.spec.data else None, store)
     claims = (uri.removeprefix(CLAIM_SCHEME).split("/", 1)[0] for uri in uris if uri and uri.startswith(CLAIM_SCHEME))
     return tuple(dict.fromkeys(claims))

@@ -37,6 +37,8 @@ def run(state: JobState) -> Step:
 def _summary(state: JobState, status: dict[str, Any], workers_ready: Condition) -> tuple[Condition, ...]:
     """Ready and Reconciling: what is waited for while no worker runs, else how far the work is."""
     admission, percent, ready = state.admission, status["progress"]["percent"], status["workers"]["ready"]
+    if state.away is not None:
+        return waiting(state.away[0], f"{percent} % done; {state.away[1]}")
     if admission is not None and admission.setback is not None:
         reason, message = admission.setback
         return held(reason, f"{percent} % done; {message}", stalled=admission.stalled)
@@ -73,6 +75,8 @@ def _workers_ready(state: JobState) -> Condition:
     waiting_for = Counter(_wait_reason(state, worker) for worker in starting)
     if counts["ready"]:
         return true("WorkersReady", "WorkersReady", f"{counts['ready']} of {counts['desired']} workers are running")
+    if state.away is not None:
+        return false("WorkersReady", *state.away)
     if admission is not None and admission.setback is not None:
         return false("WorkersReady", *admission.setback)
     if waiting_for:

@@ -6,13 +6,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from evalfleet import limits
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.manifests.frozen import FrozenRun
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.children import Child, Phase
 from evalfleet.reconcile.decision import Delete
 from evalfleet_worker.protocol import PlanReport, Progress
+
+POLICY_NOT_FOUND = "PolicyNotFound"
+"""Reason of Accepted while the policy is away; the grace counts from when it was first said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,9 @@ class JobState:
         money: spend of the run, once there is some.
         eta: when it will be done, where that can be foreseen.
         policy_problem: why the policy cannot be read; empty when it can.
+        policy_uid: of the policy as it is now; empty without one.
+        run: what was frozen when the run began, None before that.
+        run_problem: why that cannot be read; empty when it can.
         site: what the settings say of the cluster.
         bindings: when its worker pods were created and bound to a node.
         preempted: worker pods taken away that may not be counted yet, also those that are gone.
@@ -152,6 +160,43 @@ class JobState:
     plan_attempt: int = 0
     begun: Mapping[str, datetime] = field(default_factory=dict)
     superseded: Mapping[str, str] = field(default_factory=dict)
+    run: FrozenRun | None = None
+    run_problem: str = ""
+    policy_uid: str = ""
+
+    @property
+    def policy_gone(self) -> bool:
+        """Whether it began under a policy that does not exist any more: it never falls back to built-in defaults."""
+        return self.run is not None and bool(self.run.policy_uid) and self.policy is None and not self.policy_problem
+
+    @property
+    def grace_until(self) -> datetime:
+        """Until when what runs goes on without the policy: GitOps tools replace objects by deleting them first."""
+        said = cond.find(self.status.get("conditions") or [], "Accepted") or {}
+        since = said.get("lastTransitionTime") if said.get("reason") == POLICY_NOT_FOUND else None
+        return (datetime.fromisoformat(str(since)) if since else self.now) + limits.POLICY_GRACE
+
+    @property
+    def away(self) -> tuple[str, str] | None:
+        """Reason and sentence while a run that has begun misses its policy; None when it does not."""
+        if self.run is None:
+            return None
+        name = f"ScalingPolicy {self.run.policy_name!r}"
+        if self.policy_problem:
+            return "PolicyInvalid", f"{name} cannot be read: {self.policy_problem}; no worker starts, what runs goes on"
+        if not self.policy_gone:
+            return None
+        until = self.grace_until
+        runs = "what runs goes on until" if self.now < until else "its workers were stopped at"
+        advice = "create it again, and the run goes on as it began"
+        return POLICY_NOT_FOUND, f"{name} is gone: no worker starts, {runs} {until:%Y-%m-%dT%H:%M:%SZ}; {advice}"
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether its pods are neither started nor ended: this version cannot read it, or its policy is just away."""
+        if self.job is None or self.run_problem or self.policy_problem:
+            return True
+        return self.policy_gone and self.now < self.grace_until and not self.job.spec.suspend
 
     def is_true(self, kind: str) -> bool:
         """Whether a condition was True in the status as read."""

@@ -17,6 +17,7 @@ NEEDS_A_PERSON = frozenset(
         "LedgerUnreadable",
         "LedgerUnwritable",
         "NoPoolAllowed",
+        "NotSupported",
         "ObjectRefused",
         "StatusRefused",
     }

@@ -33,6 +33,8 @@ def _of_no_pool(state: PolicyState) -> frozenset[str]:
 
 def _removals(job: JobState, member: JobDecision | None, lost: frozenset[str]) -> list[Action]:
     """Victims, workers that are given up or whose machine was taken away, and all workers of a job that needs none."""
+    if job.left_alone:
+        return []
     live = {worker.child.name for worker in live_workers(job)}
     gone = {
         worker.child.name
@@ -58,7 +60,9 @@ def _creations(state: PolicyState, job: JobState, member: JobDecision, setbacks:
         return Place(slot, max(newest.get(slot, 0), job.generations.get(slot, 0)) + 1, avoid)
 
     return [
-        Create(worker_job(job.identity, pod_shape(job), pools[start.pool_name], place(start.slot)))
+        Create(
+            worker_job(job.identity, pod_shape(job, pools[start.pool_name]), pools[start.pool_name], place(start.slot))
+        )
         for start in member.starts
         if not setbacks.holds_back(member.job_name, start.pool_name, state.now)
     ]

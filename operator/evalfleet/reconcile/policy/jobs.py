@@ -23,7 +23,8 @@ def takes_part(job: JobState) -> bool:
     planned = job.is_planned and job.planned_units > 0
     refused = cond.status_of(job.status.get("conditions") or [], "Accepted") == "False"
     ended = job.deleting or job.terminal or refused
-    return job.job is not None and not ended and planned and not all_scored(job)
+    held = job.left_alone or job.policy_gone
+    return job.job is not None and not ended and not held and planned and not all_scored(job)
 
 
 def live_workers(job: JobState) -> list[WorkerView]:
