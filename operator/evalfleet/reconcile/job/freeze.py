@@ -26,7 +26,6 @@ def freeze(state: JobState) -> Step:
 def outdated(run: FrozenRun, now: FrozenRun) -> tuple[str, ...]:
     """What a run that began now would have otherwise, in words."""
     parts = {
-        "the policy": (run.policy_uid, now.policy_uid),
         "the store": (run.spec.store_uri, now.spec.store_uri),
         "the worker image": (run.shape.image, now.shape.image),
         "pod settings": (_settings(run), _settings(now)),
