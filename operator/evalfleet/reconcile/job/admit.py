@@ -35,7 +35,8 @@ def admit(state: JobState) -> Step:
     if all_scored(state):  # perhaps while the operator was away: the Fleet has nothing to say about it any more
         return Step((true("Admitted", "Scored", "everything is scored"),))
     if state.away is not None:
-        return Step((false("Admitted", *state.away),))
+        kept = state.is_true("Admitted") and any(not worker.deleting for worker in state.workers)
+        return Step() if kept else Step((unknown("Admitted", *state.away),))
     if state.admission is None:
         message = "the fleet has not decided yet"
         return Step((unknown("Admitted", "Deciding", message), *waiting("Deciding", message)), halt=True)
