@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster_client import ApiError, Client
-from lifecycle import done_units, samples, toy_units, wait_for_workers, worker_jobs
+from lifecycle import done_units, samples, toy_units, worker_jobs
 from operator_bench import (
     Bench,
     OperatorProcess,
@@ -145,16 +145,18 @@ def test_another_default_image_of_the_operator_holds_for_later_runs(place: Bench
 
 def test_a_field_of_a_newer_version_ends_nothing_and_the_rollback_goes_on(place: Bench, calm: dict[str, bytes]) -> None:
     """Two builds of the CRD that differ by a field: the operator that does not know it leaves alone what runs."""
-    with operating(place):
-        begin(place, "newer", seconds_per_unit=2.0)
+    with operating(place) as operator:
+        begin(place, "newer")
         try:
             apply_crd(place, newer_crd())
             wait_until(lambda: is_kept(place, "newer", "tomorrow"), "the newer schema is not served")
+            operator.end()  # the newer version; what follows is the older one
+            operator.start()
             job = place.wait_for("newer", "Accepted", "False", "NotSupported")
             assert "tomorrow" in condition(job, "Accepted")["message"]
             assert not has(job, "Failed")
             assert has(job, "Stalled", reason="NotSupported")
-            assert len(wait_for_workers(place, "newer", 1)) == 1
+            assert worker_jobs(place, "newer")
         finally:
             install_crds(place.cluster, place.client)
         place.patch("newer", maxWorkers=2)
