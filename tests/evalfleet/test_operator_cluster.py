@@ -45,6 +45,7 @@ def operator(
         "EVALFLEET_NAMESPACE": namespace,
         "EVALFLEET_WATCH_NAMESPACES": namespace,
         "EVALFLEET_ALLOW_FILE_URIS": "true",
+        "EVALFLEET_SIMULATED_GPUS": "true",
         "EVALFLEET_HOST_CACHE": str(place / "cache"),
     }
     process = OperatorProcess(environment, place / "operator.log")

@@ -56,7 +56,7 @@ def test_a_deadline_that_spot_alone_cannot_keep_starts_on_demand() -> None:
     "by", [policy(pool("steady", "OnDemand")), policy(pool("own", "Local"))], ids=["rented", "own"]
 )
 def test_where_there_is_no_spot_nobody_waits_for_it(by: ScalingPolicy) -> None:
-    found = outcome(job_state(planned(), maxWorkers=3, sla={"completionSeconds": 86400}), by=by)
+    found = outcome(job_state(planned(policy=by), maxWorkers=3, sla={"completionSeconds": 86400}), by=by)
     assert len(starts(found)) == 3
 
 

@@ -221,6 +221,7 @@ def running_operator(on: Bench, **environment: str) -> Iterator[OperatorProcess]
         "EVALFLEET_NAMESPACE": on.namespace,
         "EVALFLEET_WATCH_NAMESPACES": on.namespace,
         "EVALFLEET_ALLOW_FILE_URIS": "true",
+        "EVALFLEET_SIMULATED_GPUS": "true",
         "EVALFLEET_HOST_CACHE": str(on.folder / "cache"),
         **environment,
     }

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """Folder for models that all pods share, on host nodes of one machine. Unset: each pod has its own."""
     allow_file_uris: bool = False
     """Permit `file://` and `package://` addresses: on host nodes of one machine they mean the same to every pod."""
+    simulated_gpus: bool = False
+    """The GPUs of the pools are simulated, on host nodes of one machine: workers compute on its CPU."""
     leader_election: bool = True
     """Off only for a single local process."""
     log_format: Literal["plain", "json"] = "plain"
@@ -125,7 +127,7 @@ class Settings(BaseSettings):
     @property
     def site(self) -> Site:
         """What reconciliation knows of them."""
-        return Site(self.worker_image, self.host_cache, self.allow_file_uris)
+        return Site(self.worker_image, self.host_cache, self.allow_file_uris, self.simulated_gpus)
 
 
 class _Given(EnvSettingsSource):

@@ -92,6 +92,7 @@ def _run(document: Mapping[str, Any], spec: RunSpec) -> FrozenRun:
         secrets=tuple(dict.fromkeys(name for _, name in fields)),
         claims=tuple(map(str, document["claims"])),
         cache=str(document["cache"]),
+        device_kind=spec.device_kind,
     )
     policy = document["policy"]
     return FrozenRun(str(policy["name"]), str(policy["uid"]), shape, fields, spec)

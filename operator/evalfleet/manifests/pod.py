@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from evalfleet.api.evaluationjob import Resources, Worker
 from evalfleet.api.scalingpolicy import NodePool
+from evalfleet.manifests.accelerators import CPU, accelerator_of, resource_name
 from evalfleet.manifests.names import Identity, Object
 from evalfleet.manifests.quantities import parse_quantity
 
@@ -35,6 +36,7 @@ class PodShape:
         secrets: names of Secrets given as environment.
         claims: names of PersistentVolumeClaims; the n-th is mounted at CLAIMS_FOLDER/n.
         cache: folder for models; the default is a volume of the pod.
+        device_kind: what the run is computed on, `cpu` or `cuda`.
     """
 
     image: str
@@ -42,6 +44,7 @@ class PodShape:
     secrets: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     cache: str = CACHE_FOLDER
+    device_kind: str = CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def _container(shape: PodShape, command: Command, pool: NodePool | None) -> Obje
         "HOME": WORK_FOLDER,
         "TMPDIR": WORK_FOLDER,
         **_claim_variables(shape.claims),
+        **(_device_variables(shape, pool) if pool is not None else {}),
         **command.environment,
     }
     user = {} if shape.worker is None else {entry.name: entry.value for entry in shape.worker.env or []}
@@ -167,11 +171,18 @@ def _volumes(owner: Identity, shape: PodShape) -> list[Object]:
 def _resources(worker: Worker | None, pool: NodePool | None) -> Object:
     """What a worker asks for."""
     asked = _asked(worker.resources if worker else None, Resources())
-    if pool is not None and pool.capacity_type != "Local":
-        accelerator = pool.accelerator
-        resource = (accelerator.resource_name if accelerator else None) or "nvidia.com/gpu"
-        asked["limits"][resource] = str(accelerator.count_per_worker if accelerator else 1)
+    accelerator = accelerator_of(pool) if pool is not None else None
+    if accelerator is not None:
+        asked["limits"][resource_name(accelerator)] = str(accelerator.count_per_worker)
     return asked
+
+
+def _device_variables(shape: PodShape, pool: NodePool) -> dict[str, str]:
+    """What a worker is to compute on: it never takes a CPU for the GPU that it was given (docs/engine.md)."""
+    if shape.device_kind == CPU:
+        return {"EVALFLEET_DEVICE": CPU}
+    accelerator = accelerator_of(pool)
+    return {"EVALFLEET_ACCELERATOR": accelerator.product or resource_name(accelerator)} if accelerator else {}
 
 
 def _plan_resources(worker: Worker | None) -> Object:

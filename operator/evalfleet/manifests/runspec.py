@@ -1,9 +1,10 @@
 """From an EvaluationJob to the RunSpec that its plan, work and finish processes read. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalfleet.api.evaluationjob import Embedding, Evaluation, EvaluationJob, Generation, LmEval, Model, PythonCode
+from evalfleet.manifests.accelerators import Devices
 from evalfleet_worker.protocol import (
     EmbeddingSpec,
     EngineSpec,
@@ -13,6 +14,8 @@ from evalfleet_worker.protocol import (
     PythonSpec,
     RunSpec,
 )
+
+UNKNOWN = Devices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class RunPlace:
         allow_remote_code: the policy's key to code shipped with models.
         allow_unsafe_code: the policy's key to code that executes model output.
         allowed_endpoints: where variables of its pods may point; None = anywhere.
+        devices: what its workers compute on; `Auto` = what there is where the plan is made.
     """
 
     namespace: str
@@ -34,6 +38,7 @@ class RunPlace:
     allow_remote_code: bool = False
     allow_unsafe_code: bool = False
     allowed_endpoints: tuple[str, ...] | None = None
+    devices: Devices = UNKNOWN
 
 
 def run_spec(job: EvaluationJob, place: RunPlace) -> RunSpec:
@@ -47,7 +52,12 @@ def run_spec(job: EvaluationJob, place: RunPlace) -> RunSpec:
         store_uri=place.store_uri,
         model=_model(spec.model, place.allow_remote_code),
         evaluations=tuple(_evaluation(evaluation) for evaluation in spec.evaluations),
-        engine=EngineSpec(engine.numerics, engine.max_tokens_per_step) if engine else EngineSpec(),
+        engine=replace(
+            EngineSpec(engine.numerics, engine.max_tokens_per_step) if engine else EngineSpec(),
+            devices_per_worker=place.devices.per_worker,
+        ),
+        device_kind=place.devices.kind,
+        accelerators=place.devices.products,
         data_uri=spec.data.uri if spec.data else None,
         na_values=spec.data.na_values if spec.data else "Refuse",
         offline=bool(spec.data and spec.data.offline),

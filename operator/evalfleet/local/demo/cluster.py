@@ -89,6 +89,7 @@ def _operator(cluster: LocalCluster, folder: Path) -> Iterator[None]:
         **os.environ,
         "KUBECONFIG": str(cluster.kubeconfig),
         "EVALFLEET_ALLOW_FILE_URIS": "true",
+        "EVALFLEET_SIMULATED_GPUS": "true",
         "EVALFLEET_HOST_CACHE": str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalfleet"),
         "EVALFLEET_HTTP_ADDRESS": "127.0.0.1:0",
     }

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from evalfleet.api.evaluationjob import EvaluationJob, Worker
 from evalfleet.api.scalingpolicy import NodePool
+from evalfleet.manifests.accelerators import devices_of
 from evalfleet.manifests.frozen import FrozenRun
 from evalfleet.manifests.images import is_pinned
 from evalfleet.manifests.names import DEFAULT_POLICY
@@ -13,6 +14,7 @@ from evalfleet.reconcile.children import Child
 from evalfleet.reconcile.job.accept import store_uri
 from evalfleet.reconcile.job.keys import endpoints, security
 from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.policy.pools import node_pools
 from evalfleet_worker.protocol import RunSpec
 
 CLAIM_SCHEME = "pvc://"
@@ -24,6 +26,7 @@ def proposed(state: JobState) -> FrozenRun:
     assert state.job is not None
     fields = tuple((field, name) for field, name in _secret_fields(state) if name)
     store = store_uri(state) or ""
+    spec = _run_spec(state, store)
     worker = _merged(state.job.spec.worker, state.policy.spec.worker if state.policy else None)
     shape = PodShape(
         image=(worker.image if worker else None) or state.site.worker_image,
@@ -31,13 +34,14 @@ def proposed(state: JobState) -> FrozenRun:
         secrets=tuple(dict.fromkeys(name for _, name in fields)),
         claims=_claims(state.job, store),
         cache=state.site.host_cache or CACHE_FOLDER,
+        device_kind=spec.device_kind,
     )
     return FrozenRun(
         policy_name=state.job.spec.policy_name or DEFAULT_POLICY,
         policy_uid=state.policy_uid,
         shape=shape,
         secret_fields=fields,
-        spec=_run_spec(state, store),
+        spec=spec,
     )
 
 
@@ -73,6 +77,7 @@ def _run_spec(state: JobState, store: str) -> RunSpec:
         allow_remote_code=keys.allow_remote_code,
         allow_unsafe_code=keys.allow_unsafe_code,
         allowed_endpoints=endpoints(state.policy),
+        devices=devices_of(node_pools(state.policy), state.site.simulated_gpus),
     )
     return run_spec(state.job, place)
 

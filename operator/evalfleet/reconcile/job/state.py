@@ -9,6 +9,7 @@ from typing import Any
 from evalfleet import limits
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.api.scalingpolicy import ScalingPolicy
+from evalfleet.manifests.accelerators import ANY
 from evalfleet.manifests.frozen import FrozenRun
 from evalfleet.manifests.names import Identity
 from evalfleet.reconcile import conditions as cond
@@ -92,11 +93,13 @@ class Site:
         worker_image: default image of plan, work and finish pods.
         host_cache: folder for models that all pods share, on host nodes of one machine; None = each pod has its own.
         allow_file_uris: whether file:// and package:// URIs mean the same to every pod.
+        simulated_gpus: whether the GPUs of the pools are simulated, so that workers compute on the CPU.
     """
 
     worker_image: str
     host_cache: str | None = None
     allow_file_uris: bool = False
+    simulated_gpus: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,11 @@ class JobState:
     run: FrozenRun | None = None
     run_problem: str = ""
     policy_uid: str = ""
+
+    @property
+    def device_kind(self) -> str:
+        """What its run is computed on; `Auto` before it has begun."""
+        return self.run.spec.device_kind if self.run is not None else ANY
 
     @property
     def policy_gone(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from evalfleet import limits
+from evalfleet.manifests.accelerators import computes
 from evalfleet.reconcile.job.state import JobState, WorkerView
 from evalfleet.reconcile.liveness import FOREVER, Patience
 from evalfleet.reconcile.policy.jobs import (
@@ -118,8 +119,8 @@ def _bounded(state: PolicyState, job: Job, kept: list[WorkerView], setbacks: Set
 
     What runs goes on where it is. What could run nowhere is tried with one worker.
     """
-    names = [pool.name for pool in state.pools]
-    open_pools = {name for name in names if not setbacks.holds_back(job.name, name, state.now)}
+    fitting = [pool.name for pool in state.pools if computes(pool, state.jobs[job.name].device_kind)]
+    open_pools = {name for name in fitting if not setbacks.holds_back(job.name, name, state.now)}
     if not open_pools and not kept:
         return None
     width = job.max_workers
@@ -130,7 +131,7 @@ def _bounded(state: PolicyState, job: Job, kept: list[WorkerView], setbacks: Set
         job,
         max_workers=min(job.max_workers, width),
         min_workers=min(job.min_workers, width),
-        allowed_pools=None if len(open_pools) == len(names) else allowed,
+        allowed_pools=None if len(open_pools) == len(state.pools) else allowed,
     )
 
 
