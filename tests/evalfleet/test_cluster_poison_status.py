@@ -82,7 +82,9 @@ def assert_whole(place: Bench, name: str) -> Object:
 
 def conditions(job: Object, moment: str, *others: Object) -> list[Object]:
     """The job's conditions at another time, and others."""
-    return [{**known, "lastTransitionTime": moment} for known in job["status"]["conditions"]] + list(others)
+    forged = {known["type"] for known in others}
+    kept = [known for known in job["status"]["conditions"] if known["type"] not in forged]
+    return [{**known, "lastTransitionTime": moment} for known in kept] + list(others)
 
 
 FOREIGN = [forged_condition(f"Foreign{n}", moment=ALWAYS) for n in range(4)]

@@ -350,6 +350,14 @@ def test_a_plan_smaller_than_what_is_left_is_read_again(units: int) -> None:
     assert decide(again).status["plan"]["units"] == 10
 
 
+def test_a_plan_by_which_all_was_done_twice_and_is_not_is_read_again() -> None:
+    report = {**FINISH_REPORT, "outcome": "Incomplete", "unitsLeft": 2}
+    again = replace(finishing(report), finish_attempt=2)
+    step = decide(again)
+    assert says(step, "Planned") == ("False", "PlanReportLost")
+    assert step.status["plan"] is None
+
+
 def test_a_metric_that_is_undefined_is_published_as_such() -> None:
     results = [{**FINISH_REPORT["results"][0], "value": None, "standardError": None, "low": None, "high": None}]
     step = decide(finishing({**FINISH_REPORT, "results": results}))

@@ -85,7 +85,8 @@ def _finished(state: JobState, attempt: Attempt) -> Step:
         return _again(state, attempt, "Finishing", message)
     if report.outcome == RunOutcome.INCOMPLETE:
         read = removal(state.identity, state.finish)
-        return _incomplete(state, report.units_left, (read, *_reset(state)))
+        is_doubtful = report.units_left > state.planned_units or attempt.number > 1
+        return _incomplete(state, report.units_left, (read, *_reset(state)), plan_again=is_doubtful)
     total = state.planned_units
     reported = report_status(report)
     time = {**(state.status.get("time") or {}), **reported["time"]}
@@ -97,14 +98,15 @@ def _finished(state: JobState, attempt: Attempt) -> Step:
     return succeeded(f"{report.samples.scored} of {report.samples.planned} samples scored", state, status)
 
 
-def _incomplete(state: JobState, left: int, actions: tuple[Delete, ...]) -> Step:
+def _incomplete(state: JobState, left: int, actions: tuple[Delete, ...], *, plan_again: bool) -> Step:
     """Workers continue, from what the store holds: it knows better than a status that claims more is done, or planned.
 
-    A plan smaller than what is left is not the plan of this run: planning again adopts the one in the store.
+    A plan smaller than what is left is not the plan of this run, nor is one by which everything was done twice
+    (`plan_again`): planning again adopts the one in the store.
     """
     message = f"{left} units are still missing: workers continue"
     total = state.planned_units
-    if left > total:
+    if plan_again:
         lost = false("Planned", "PlanReportLost", f"{left} units are missing of {total}: the plan is read again")
         forgotten = {"plan": None, "progress": None}
         return Step(
