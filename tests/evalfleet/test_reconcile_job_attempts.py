@@ -148,10 +148,16 @@ def test_a_fatal_end_is_final_though_its_job_does_not_say_so_yet(code: int) -> N
     assert says(step, "Failed")[:2] == ("True", "InvalidImage" if code == 127 else "InvalidTask")
 
 
-def test_reports_that_are_lost_again_and_again_end_the_run() -> None:
-    silent = child(Phase.SUCCEEDED)
+def test_a_program_that_says_nothing_again_and_again_ends_the_run() -> None:
+    silent = child(Phase.SUCCEEDED, pod={"metadata": {"name": "p", "uid": "p"}, "status": {}})
     assert created(decide(planning(silent, limits.REPORTS_LOST - 1))) == [f"job-plan-{limits.REPORTS_LOST}"]
     assert says(decide(planning(silent, limits.REPORTS_LOST)), "Failed")[:2] == ("True", "ReportUnreadable")
+
+
+def test_a_report_that_went_with_its_pod_is_asked_for_again_however_many_attempts_there_were() -> None:
+    lost = child(Phase.SUCCEEDED)
+    for number in (1, limits.REPORTS_LOST, 10 * limits.REPORTS_LOST):
+        assert created(decide(planning(lost, number, limits.LONGEST_PAUSE_SECONDS))) == [f"job-plan-{number + 1}"]
 
 
 def test_a_lost_job_is_made_again_only_when_it_is_due() -> None:

@@ -122,9 +122,9 @@ def test_a_run_whose_policy_is_gone_goes_on_for_its_grace_and_never_by_defaults(
     assert said(step, "Ready")[1] == "PolicyNotFound"
     assert said(step, "WorkersReady")[0] == "True"
     assert (step.actions, takes_part(state), state.left_alone) == ((), False, True)
-    since = {**condition("Accepted", "False"), "reason": "PolicyNotFound"}
-    since["lastTransitionTime"] = (NOW - limits.POLICY_GRACE - timedelta(seconds=1)).isoformat()
-    status = {**planned()["status"], "conditions": [condition("Planned"), since]}
+    since = (NOW - limits.POLICY_GRACE - timedelta(seconds=1)).isoformat()
+    refused = {**condition("Accepted", "False"), "reason": "PolicyNotFound"}
+    status = {**planned()["status"], "conditions": [condition("Planned"), refused], "policyGoneTime": since}
     over = begun({**gone, "status": status})
     assert (over.left_alone, takes_part(over)) == (False, False)
     assert "were stopped" in said(decide(over), "Accepted")[2]

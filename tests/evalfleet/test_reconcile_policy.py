@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from operator_states import NOW, condition, disrupted_pod, job_state, planned, policy, pool, progress, worker
+from operator_states import NOW, disrupted_pod, job_state, planned, policy, pool, progress, worker
 
 from evalfleet import limits
 from evalfleet.api.scalingpolicy import ScalingPolicy
@@ -166,9 +166,10 @@ def test_a_suspended_job_keeps_no_worker() -> None:
 
 
 def test_a_job_that_its_policy_permits_no_more_keeps_no_worker_and_gets_none() -> None:
-    status = {**planned()["status"], "conditions": [condition("Planned"), condition("Accepted", "False")]}
-    job = job_state(planned(status=status, workers=(worker(slot=0),)), maxWorkers=3)
-    found = outcome(job)
+    with_key = policy(security={"allowRemoteCode": True})
+    model = {"uri": "hf://org/model", "trustRemoteCode": True}
+    begun = job_state(planned(policy=with_key, workers=(worker(slot=0),)), maxWorkers=3, model=model)
+    found = outcome(replace(begun, policy=policy()))
     assert (starts(found), stops(found)) == ([], ["job-w0-1"])
 
 

@@ -197,6 +197,8 @@ class EvaluationJobStatus(WireModel):
     """conditions by type; Succeeded True or False is terminal."""
     observed_generation: ObservedGeneration | None = None
     """observedGeneration of the spec that the status speaks of; -1 before the operator has seen it."""
+    policy_gone_time: Time | None = None
+    """policyGoneTime: since when the run misses the policy that it began under; what runs goes on for ten minutes."""
     start_time: Time | None = None
     """startTime: when the job was accepted."""
     deadline_time: Time | None = None

@@ -1,14 +1,14 @@
 """Step 1: is the object acceptable? References, keys to foreign code, places that this cluster can reach."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalfleet import limits
 from evalfleet.api.evaluationjob import EvaluationJob
 from evalfleet.reconcile.conditions import false, true
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.keys import forbidden, security
-from evalfleet.reconcile.job.state import JobState
+from evalfleet.reconcile.job.state import JobState, live_cpu_jobs
 from evalfleet.reconcile.job.terminal import failed, held, stamp, waiting
 from evalfleet.reconcile.steps import Step
 
@@ -36,7 +36,10 @@ def accept(state: JobState) -> Step:
         return _refused(state, Refusal("NotSupported", unreadable, final=False))
     if state.away is not None:
         return _without_policy(state, *state.away)
-    for check in CHECKS if state.run is None else KEYS:
+    lost = taken_back(state)
+    if lost is not None:
+        return replace(_refused(state, lost), actions=live_cpu_jobs(state))
+    for check in CHECKS if state.run is None else ():
         refusal = check(state, state.job)
         if refusal is not None:
             return _refused(state, refusal)
@@ -44,14 +47,27 @@ def accept(state: JobState) -> Step:
     message = "the object and its references are in order"
     return Step(
         conditions=(true("Accepted", "Accepted", message), *waiting("Accepted", "accepted; planning comes next")),
-        status={"startTime": start, **_deadline(state)},
+        status={"startTime": start, **_deadline(state), **_policy_is_back(state)},
     )
+
+
+def taken_back(state: JobState) -> Refusal | None:
+    """The key that the policy does not give any more to a run that has begun: what runs of it ends."""
+    if state.job is None or state.run is None or state.away is not None:
+        return None
+    return next((refusal for check in KEYS if (refusal := check(state, state.job)) is not None), None)
+
+
+def _policy_is_back(state: JobState) -> dict[str, object]:
+    return {"policyGoneTime": None} if state.status.get("policyGoneTime") else {}
 
 
 def _without_policy(state: JobState, reason: str, message: str) -> Step:
     """What runs goes on and is looked at; nothing new begins."""
+    since = state.status.get("policyGoneTime") or stamp(state.now)
     return Step(
         conditions=(false("Accepted", reason, message), *waiting(reason, message)),
+        status={"policyGoneTime": since} if state.policy_gone else _policy_is_back(state),
         requeue_seconds=limits.REFERENCE_SECONDS,
     )
 

@@ -2,13 +2,10 @@
 
 from evalfleet import limits
 from evalfleet.reconcile.announce import BEST_EFFORT
-from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.conditions import false, true, unknown
-from evalfleet.reconcile.job.state import Admission, JobState, all_scored, removal
+from evalfleet.reconcile.job.state import Admission, JobState, all_scored, live_cpu_jobs
 from evalfleet.reconcile.job.terminal import held, waiting
 from evalfleet.reconcile.steps import Step
-
-LIVE = (Phase.WAITING, Phase.RUNNING)
 
 
 def suspend(state: JobState) -> Step:
@@ -23,7 +20,7 @@ def suspend(state: JobState) -> Step:
             false("Reconciling", "Suspended", message),
             false("WorkersReady", "Suspended", message),
         ),
-        actions=tuple(removal(state.identity, child) for child in (state.plan, state.finish) if child.phase in LIVE),
+        actions=live_cpu_jobs(state),
         halt=True,
     )
 

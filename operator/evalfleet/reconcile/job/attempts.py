@@ -97,6 +97,12 @@ def told(attempt: Attempt, reason: str, message: str) -> tuple[Condition, ...]:
     return held(reason, message, stalled=attempt.number >= limits.ATTEMPTS_STALLED)
 
 
+def says_nothing(attempt: Attempt) -> bool:
+    """Whether its program gives no report that can be read: one that went with its pod is no word about the program."""
+    silent = attempt.child.pod is not None and attempt.number >= limits.REPORTS_LOST
+    return bool(attempt.child.termination) or silent
+
+
 def fails_always(attempt: Attempt, now: datetime) -> bool:
     """Whether the program has failed by itself again and again, in pods whose Jobs would never say so."""
     return attempt.number >= limits.REPORTS_LOST and _fails_unheard(attempt.child, now)

@@ -7,7 +7,16 @@ from evalfleet.manifests.jobs import finish_job
 from evalfleet.reconcile.children import HOPELESS, Phase
 from evalfleet.reconcile.conditions import false, find
 from evalfleet.reconcile.decision import Create, Delete
-from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, finish_attempt, stalls, told
+from evalfleet.reconcile.job.attempts import (
+    Attempt,
+    again,
+    fails_always,
+    fault,
+    finish_attempt,
+    says_nothing,
+    stalls,
+    told,
+)
 from evalfleet.reconcile.job.plan import failure_reason, other_protocol, unreadable
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, fold_progress, removal
@@ -79,7 +88,7 @@ def _finished(state: JobState, attempt: Attempt) -> Step:
     try:
         report = loads(FinishReport, state.finish.termination or "")
     except ValueError as error:
-        if state.finish.termination or attempt.number >= limits.REPORTS_LOST:
+        if says_nothing(attempt):
             return failed(*unreadable("finish", error), state)
         message = "the finish report was lost with its pod: finishing again repeats it"
         return _again(state, attempt, "Finishing", message)

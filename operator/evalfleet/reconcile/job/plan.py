@@ -8,7 +8,16 @@ from evalfleet.manifests.jobs import plan_job
 from evalfleet.reconcile.children import ANOTHER, HOPELESS, Child, Phase
 from evalfleet.reconcile.conditions import false, unknown
 from evalfleet.reconcile.decision import Create
-from evalfleet.reconcile.job.attempts import Attempt, again, fails_always, fault, plan_attempt, stalls, told
+from evalfleet.reconcile.job.attempts import (
+    Attempt,
+    again,
+    fails_always,
+    fault,
+    plan_attempt,
+    says_nothing,
+    stalls,
+    told,
+)
 from evalfleet.reconcile.job.known import planned_condition
 from evalfleet.reconcile.job.pods import pod_shape, waiting_message, whereabouts
 from evalfleet.reconcile.job.state import JobState, plan_status, removal
@@ -23,10 +32,10 @@ def plan(state: JobState) -> Step:
     """State Planned: create the plan Job, wait for it, or read its report."""
     if state.is_planned:
         return _release(state)
-    if state.away is not None and state.plan.phase is Phase.MISSING:
-        return Step((false("Planned", *state.away),), halt=True)
     attempt = plan_attempt(state)
     why = fault(attempt, state.now)
+    if state.away is not None and (why is not None or state.plan.phase is Phase.MISSING):
+        return Step((false("Planned", *state.away),), halt=True)
     if why is not None:
         return _again(state, attempt, why.reason, f"the plan pod: {why.message}")
     match state.plan.phase:
@@ -77,7 +86,7 @@ def _planned(state: JobState, attempt: Attempt) -> Step:
     try:
         report = loads(PlanReport, state.plan.termination or "")
     except ValueError as error:
-        if state.plan.termination or attempt.number >= limits.REPORTS_LOST:
+        if says_nothing(attempt):
             why = unreadable("plan", error)
             ended = failed(*why, state)
             return Step((false("Planned", *why), *ended.conditions), ended.status, halt=True)

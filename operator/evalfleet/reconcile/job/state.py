@@ -18,7 +18,7 @@ from evalfleet.reconcile.decision import Delete
 from evalfleet_worker.protocol import PlanReport, Progress
 
 POLICY_NOT_FOUND = "PolicyNotFound"
-"""Reason of Accepted while the policy is away; the grace counts from when it was first said."""
+"""Reason of Accepted while the policy is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,7 @@ class JobState:
     @property
     def grace_until(self) -> datetime:
         """Until when what runs goes on without the policy: GitOps tools replace objects by deleting them first."""
-        said = cond.find(self.status.get("conditions") or [], "Accepted") or {}
-        since = said.get("lastTransitionTime") if said.get("reason") == POLICY_NOT_FOUND else None
+        since = self.status.get("policyGoneTime")
         return (datetime.fromisoformat(str(since)) if since else self.now) + limits.POLICY_GRACE
 
     @property
@@ -202,13 +201,24 @@ class JobState:
     @property
     def left_alone(self) -> bool:
         """Whether its pods are neither started nor ended: this version cannot read it, or its policy is just away."""
+        if self.is_stopped:
+            return False
         if self.job is None or self.run_problem or self.policy_problem:
             return True
-        return self.policy_gone and self.now < self.grace_until and not self.job.spec.suspend
+        return self.policy_gone and self.now < self.grace_until
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody wants nothing of it to run, whatever else can be read or decided."""
+        return self.deleting or (self.job is not None and self.job.spec.suspend)
 
     def is_true(self, kind: str) -> bool:
         """Whether a condition was True in the status as read."""
         return cond.status_of(self.status.get("conditions") or [], kind) == "True"
+
+    def is_false(self, kind: str) -> bool:
+        """Whether a condition was False in the status as read."""
+        return cond.status_of(self.status.get("conditions") or [], kind) == "False"
 
     @property
     def terminal(self) -> bool:
@@ -229,6 +239,12 @@ class JobState:
 def removal(identity: Identity, child: Child) -> Delete:
     """Delete a child: the Job that was looked at, not another one that has its name by then."""
     return Delete("Job", identity.namespace, child.name, child.uid or None)
+
+
+def live_cpu_jobs(state: JobState) -> tuple[Delete, ...]:
+    """The plan and finish Jobs that wait or run, to be deleted: nothing of the run may go on."""
+    live = (child for child in (state.plan, state.finish) if child.phase in (Phase.WAITING, Phase.RUNNING))
+    return tuple(removal(state.identity, child) for child in live)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,12 @@ def _of_no_pool(state: PolicyState) -> frozenset[str]:
     return frozenset(w.child.name for job in state.jobs.values() for w in job.workers if w.pool not in names)
 
 
+def stopped_workers(state: PolicyState) -> tuple[Action, ...]:
+    """Workers of suspended and deleted jobs: they go, and cost nothing more, whatever cannot be read or decided."""
+    stopped = (job for job in state.jobs.values() if job.is_stopped)
+    return tuple(removal(job.identity, worker.child) for job in stopped for worker in live_workers(job))
+
+
 def _removals(job: JobState, member: JobDecision | None, lost: frozenset[str]) -> list[Action]:
     """Victims, workers that are given up or whose machine was taken away, and all workers of a job that needs none."""
     if job.left_alone:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from evalfleet import limits
+from evalfleet.manifests.accelerators import computes
 from evalfleet.reconcile.children import Phase
 from evalfleet.reconcile.job.state import Admission, JobState
 from evalfleet.reconcile.job.terminal import stamp
@@ -31,7 +32,7 @@ def scale(state: PolicyState, decide_fleet: DecideFleet) -> Outcome:
     measured = frozenset(uid for uid in by_uid if slowdown(state.jobs[uid]) != 1.0)
     admissions = {uid: _admission(member) for uid, member in by_uid.items()}
     admissions |= {uid: Admission(False, 0, "InvalidSpec", message) for uid, message in question.refused.items()}
-    admissions |= {uid: Admission(True, 0, "Retrying", "no worker for now") for uid in question.held}
+    admissions |= {uid: _held(state, state.jobs[uid]) for uid in question.held}
     etas = estimates(question.snapshot, decision, measured, state.now)
     return Outcome(
         actions=worker_actions(state, question, decision),
@@ -64,6 +65,14 @@ def _with_setback(admission: Admission, setbacks: Setbacks, uid: str, state: Pol
         return admission
     stalled = setback.advice is not None or state.now.timestamp() - setback.first_seconds > limits.STALLED_SECONDS
     return replace(admission, setback=reason_of(setback), stalled=stalled)
+
+
+def _held(state: PolicyState, job: JobState) -> Admission:
+    """A job that has no pool to try now: for a while, or because the policy has none that can compute its run."""
+    if any(computes(pool, job.device_kind) for pool in state.pools):
+        return Admission(True, 0, "Retrying", "no worker for now")
+    message = f"this run is computed on GPUs ({job.device_kind}) and no pool of the policy has any: add one"
+    return Admission(False, 0, "NoPoolAllowed", message)
 
 
 def _admission(member: JobDecision) -> Admission:

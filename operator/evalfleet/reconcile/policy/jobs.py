@@ -11,6 +11,7 @@ from evalfleet.api.scalingpolicy import PolicySla
 from evalfleet.reconcile import conditions as cond
 from evalfleet.reconcile.announce import BEST_EFFORT
 from evalfleet.reconcile.children import Phase
+from evalfleet.reconcile.job.accept import taken_back
 from evalfleet.reconcile.job.deadline import deadline_of
 from evalfleet.reconcile.job.state import JobState, WorkerView, all_scored, fold_progress
 from evalfleet.reconcile.policy.pool_history import asked_at, is_scoring
@@ -21,7 +22,7 @@ from evalfleet_scaling.model import Budget, Job, OnConflict, OnInfeasible, Worke
 def takes_part(job: JobState) -> bool:
     """Whether the Fleet has to decide about this job now: not about one that its policy does not permit any more."""
     planned = job.is_planned and job.planned_units > 0
-    refused = cond.status_of(job.status.get("conditions") or [], "Accepted") == "False"
+    refused = taken_back(job) is not None if job.run is not None else job.is_false("Accepted")
     ended = job.deleting or job.terminal or refused
     held = job.left_alone or job.policy_gone
     return job.job is not None and not ended and not held and planned and not all_scored(job)

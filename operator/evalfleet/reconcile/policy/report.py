@@ -13,6 +13,7 @@ from evalfleet.reconcile.decision import Create
 from evalfleet.reconcile.in_words import with_state
 from evalfleet.reconcile.job.state import Admission
 from evalfleet.reconcile.job.terminal import stamp
+from evalfleet.reconcile.policy.act import stopped_workers
 from evalfleet.reconcile.policy.jobs import live_workers
 from evalfleet.reconcile.policy.outcome import Outcome, PolicyDecision
 from evalfleet.reconcile.policy.state import PolicyState
@@ -32,20 +33,26 @@ def stated(state: PolicyState, outcome: Outcome) -> PolicyDecision:
         conditions=_conditions(outcome),
         status=_status(state, outcome),
         actions=outcome.actions,
-        requeue_seconds=limits.POLICY_TICK_SECONDS if outcome.admissions or state.ledger.open else None,
+        requeue_seconds=limits.POLICY_TICK_SECONDS if _something_moves(state, outcome) else None,
         admissions=outcome.admissions,
         outcome=outcome,
     )
     return with_state(decision)
 
 
+def _something_moves(state: PolicyState, outcome: Outcome) -> bool:
+    """Whether time alone changes what is to be done: a worker may wait for its node when the grace of its run ends."""
+    return bool(outcome.admissions or state.ledger.open or any(live_workers(job) for job in state.jobs.values()))
+
+
 def refused(state: PolicyState, reason: str, problem: str) -> PolicyDecision:
-    """Nothing is decided: what runs is left alone, jobs without an admission get the reason."""
+    """Nothing is decided: what runs is left alone unless it is to stop, jobs without an admission get the reason."""
     why = (reason, f"nothing is decided until this is mended: {problem}")
     unreached = (unknown(kind, NOT_REACHED, f"{reason}: {why[1]}") for kind in ("AbleToScale", "ScalingLimited"))
     decision = PolicyDecision(
         conditions=(false("Ready", *why), false("ScalingActive", *why), *unreached, true("Stalled", *why)),
         status={"observedGeneration": state.generation},
+        actions=stopped_workers(state),
         requeue_seconds=limits.UNREADABLE_SECONDS,
         admissions={
             uid: Admission(False, 0, reason, problem) for uid, job in state.jobs.items() if job.admission is None
