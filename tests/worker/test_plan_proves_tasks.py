@@ -224,6 +224,43 @@ REFUSED = {
         DATA,
         ["test.jsonl", "delimiter"],
     ),
+    "nothing to generate from": (
+        generating() | {"doc_to_text": "{{''}}"},
+        ROWS,
+        TASK,
+        ["document 0", "prompt is empty"],
+    ),
+    "choices that are templates": (
+        choice_task(doc_to_choice=["{{options[0]}}", "{{options[1]}}"], doc_to_target=0),
+        ROWS,
+        TASK,
+        ["doc_to_choice", "'{{options[0]}}'", "one template"],
+    ),
+    "a method for a member": (
+        choice_task(doc_to_text="{{row.items}}"),
+        [{**row, "row": {"items": "x"}} for row in ROWS],
+        TASK,
+        ["document 0", "doc_to_text", "row['items']"],
+    ),
+    "a gold of another Unicode form": (
+        choice_task(),
+        [{**row, "options": ["caf\u00e9", "stone"], "answer": "cafe\u0301"} for row in ROWS],
+        TASK,
+        ["document 0", "\\u0301", "Unicode"],
+    ),
+    "a list of generation options": (generating() | {"generation_kwargs": []}, ROWS, TASK, ["generation_kwargs"]),
+    "metrics without a list": (choice_task(metric_list={"metric": "acc"}), ROWS, TASK, ["metric_list", "list"]),
+    "no metrics": (choice_task(metric_list=[]), ROWS, TASK, ["metric_list", "empty"]),
+    "filters that are words": (generating() | {"filter_list": ["take_first"]}, ROWS, TASK, ["filter_list[0]", "name"]),
+    "two filters of one name": (
+        generating() | {"filter_list": [{"name": "f", "filter": [TAKE_FIRST]}] * 2},
+        ROWS,
+        TASK,
+        ["filter_list", "'f'", "twice"],
+    ),
+    "a text as number of examples": (choice_task(num_fewshot="2"), ROWS, TASK, ["num_fewshot", "'2'"]),
+    "a group of nothing": ({**GROUP, "task": []}, ROWS, TASK, ["task", "at least one"]),
+    "two tasks of one name": ({**GROUP, "task": [choice_task(), choice_task()]}, ROWS, TASK, ["'choice'", "twice"]),
     "a split that no file gives": (choice_task(test_split="dev"), ROWS, TASK, ["'dev'", "it has test"]),
 }
 

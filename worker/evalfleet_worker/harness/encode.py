@@ -128,7 +128,8 @@ class TextEncoder:
         if len(continuation) > self.max_length:
             raise RunError(
                 FailureReason.INVALID_TASK,
-                f"a continuation of {len(continuation)} tokens does not fit the model's {self.max_length} tokens",
+                f"a continuation of {len(continuation)} tokens does not fit the model's {self.max_length} tokens: "
+                "shorten it, or leave the document out",
             )
         return context, continuation
 
@@ -153,7 +154,13 @@ class TextEncoder:
             )
         bos = self.tokenizer.bos_token
         has_bos = bos is not None and text.startswith(bos)
-        return self.encode(text, add_special_tokens=False if has_bos else None)[-room:]
+        ids = self.encode(text, add_special_tokens=False if has_bos else None)
+        if not ids:
+            raise RunError(
+                FailureReason.INVALID_TASK,
+                "the prompt is empty, and there is no token to generate from: write a text in doc_to_text",
+            )
+        return ids[-room:]
 
     def embedded(self, text: str) -> list[int]:
         """Ids of a text to embed, with its special tokens, cut to the model's length by the tokenizer."""

@@ -1,5 +1,6 @@
 """Rows of data files as they were written: no dates made of text, no words made of nothing."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,12 +50,17 @@ class Rows(list[dict[str, Any]]):
 
     def lacks(self, value: Any) -> bool:
         """Whether a value of these rows is missing, or may be meant so."""
-        return value is None or (isinstance(value, str) and value in self.doubtful)
+        return _is_nothing(value) or (isinstance(value, str) and value in self.doubtful)
+
+
+def _is_nothing(value: Any) -> bool:
+    """None, or the NaN that pandas writes for it into a column of numbers."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def missing_value(place: str, column: str, value: Any) -> str:
     """The sentence about a value that is missing or may be meant so."""
-    if value is None:
+    if _is_nothing(value):
         return (
             f"{place} has no value in column {column!r}: write one, leave the row out, "
             "or let the template say what to do without it ({% if ... %} or the filter `default`)"

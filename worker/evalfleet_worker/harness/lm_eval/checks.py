@@ -8,6 +8,7 @@ of the user's own files and configs are refused for that; of lm-eval's own tasks
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
 from evalfleet_worker.harness.lm_eval.templates import members_of, wanted_by
 from evalfleet_worker.harness.rows import Rows, missing_value
@@ -221,7 +222,10 @@ def _hint(gold: str, choices: Any) -> str:
     near = [choice for choice in choices if choice.strip().casefold() == gold.strip().casefold()]
     if near:
         return f"; {near[0]!r} differs in case or spaces only"
-    if gold.isdigit():
+    composed = [choice for choice in choices if normalize("NFKC", choice) == normalize("NFKC", gold)]
+    if composed:
+        return f"; {gold!a} and {composed[0]!a} look alike and differ in their Unicode normalisation only"
+    if gold.strip().isdigit():
         return "; it is a text: a template such as {{ column }} reads it as an index"
     return "; write a choice or its index"
 

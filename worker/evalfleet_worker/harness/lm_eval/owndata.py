@@ -136,6 +136,7 @@ def _read_arrow(path: Path) -> Any:
 def _check(task: Any, spec: LmEvalSpec) -> None:
     name = task.config.task
     check_metrics(name, task)
+    _check_listed_choices(name, task.config.doc_to_choice)
     documents = task.eval_docs
     task.features, task.prompt = list(documents.features), None  # as lm-eval sets them once the data are there
     for member, template in members_of(task.config).items():
@@ -169,6 +170,17 @@ def _check_columns(name: str, member: str, template: str, task: Any) -> None:
             f"task {name!r}, {member}: there is no column {unknown[0]!r}; the columns are "
             f"{', '.join(map(repr, task.features))}{_constant(template)}",
         )
+
+
+def _check_listed_choices(name: str, choices: Any) -> None:
+    """lm-eval renders one template that gives a list, and takes the members of a list as they stand."""
+    for number, choice in enumerate(choices if isinstance(choices, list) else ()):
+        if isinstance(choice, str) and wanted_by(choice, ()).names:
+            raise RunError(
+                FailureReason.INVALID_TASK,
+                f"task {name!r}, doc_to_choice: choice {number} is the text {choice!r}, because members of a list are "
+                "not rendered: write one template that gives the list, such as '{{ [column_a, column_b] }}'",
+            )
 
 
 def _must_be_a_column(member: str) -> bool:

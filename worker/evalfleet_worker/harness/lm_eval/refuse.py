@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from evalfleet_worker.harness.lm_eval.shapes import check_shapes
 from evalfleet_worker.protocol import FailureReason, RunError, RunSpec
 
 FILE_FORMATS = ("json", "csv", "parquet", "text", "arrow")
@@ -32,6 +33,7 @@ def check_task_config(config: Mapping[str, Any], run: RunSpec) -> None:
         raise _invalid("an inline taskConfig needs a `task` name (or a `group` name with a list of tasks)")
     for path, key, value in _walk(config):
         _check_member(path, key, value, run)
+    check_shapes(config)
     for path, task in _tasks(config):
         _check_name(path, task.get("task", task.get("group")))
         _check_dataset(path, task, run)

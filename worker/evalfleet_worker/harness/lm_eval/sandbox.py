@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -107,11 +108,20 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return self._compiled(source)
 
 
+def _printed(value: Any) -> Any:
+    """What a template prints; `row.items` is the method of a dict, not its member, and prints an address."""
+    if isinstance(value, BuiltinMethodType | MethodType | FunctionType):
+        name = value.__name__
+        raise TypeError(f"the template prints the method {name!r}: write row['{name}'] for a member, not row.{name}")
+    return value
+
+
 def _sandboxed(original: Any) -> ImmutableSandboxedEnvironment:
     sandboxed = _Sandbox(
         loader=original.loader,
         undefined=original.undefined,
         keep_trailing_newline=original.keep_trailing_newline,
+        finalize=_printed,
     )
     sandboxed.filters.update(original.filters)
     return sandboxed

@@ -198,7 +198,8 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 
 def _load_error(spec: LmEvalSpec, error: Exception) -> RunError:
-    name = spec.task or (spec.task_config or {}).get("task") or (spec.task_config or {}).get("group")
+    config = spec.task_config or {}
+    name = spec.task or config.get("group") or config.get("task")
     text = " / ".join(f"{type(cause).__name__}: {cause}" for cause in _causes(error))
     kind = type(error).__module__ + "." + type(error).__name__
     if isinstance(error, OSError) or kind.startswith(("datasets.", "huggingface_hub.", "pyarrow.")):
