@@ -18,9 +18,10 @@ from lm_eval_suite import (
     write_documents,
     write_model,
 )
+from transformers import AutoTokenizer
 
 from evalfleet_worker.plan.planner import plan_run
-from evalfleet_worker.protocol import LmEvalSpec
+from evalfleet_worker.protocol import LmEvalSpec, RunError
 from evalfleet_worker.requests import Answer
 from evalfleet_worker.store.run_store import RunStore
 
@@ -256,6 +257,19 @@ def test_variables_of_the_chat_template_reach_it(place, tmp_path):
     run = run_of(*place, spec, tmp_path / "store")
     store, _ = evaluate(replace(run, model=replace(run.model, chat_template=CHATTY)), Echo(), tmp_path)
     assert all(prompt.endswith("kindFalse:") for prompt in prompts(store))
+
+
+def test_a_chat_template_is_a_text_that_reads_messages_or_the_name_of_one(place, tmp_path):
+    spec = LmEvalSpec(task_config=choice_task(), apply_chat_template=True)
+    run = run_of(*place, spec, tmp_path / "store")
+    with pytest.raises(RunError, match="chatTemplate 'default' never reads `messages`"):
+        evaluate(replace(run, model=replace(run.model, chat_template="default")), Echo(), tmp_path)
+    named = AutoTokenizer.from_pretrained(place[0])
+    named.chat_template = {"default": "{{ messages }}", "quiet": CHATTY}
+    named.save_pretrained(tmp_path / "named")
+    model = replace(run.model, tokenizer_uri=f"file://{tmp_path / 'named'}", chat_template="quiet")
+    store, _ = evaluate(replace(run, model=model), Echo(), tmp_path)
+    assert all(prompt.startswith("<user>") for prompt in prompts(store))
 
 
 def test_a_system_instruction_that_the_template_drops_is_said(place, tmp_path):

@@ -56,7 +56,7 @@ class Model(WireModel):
     tokenizer_uri: Uri | None = None
     """tokenizerUri of a tokenizer that is not beside the weights. Unset: the model's own."""
     chat_template: LongText | None = None
-    """chatTemplate (Jinja) in place of the tokenizer's own. Unset: the tokenizer's."""
+    """chatTemplate (Jinja) in place of the tokenizer's own, or the name of one of its own. Unset: the tokenizer's."""
     add_bos_token: bool | None = None
     """addBosToken before every prompt (lm-eval's add_bos_token). Unset: as the tokenizer does by itself."""
     prefix_token_id: NonNegativeInt | None = None

@@ -42,11 +42,11 @@ def load_encoder(model: TokenizerSource, spec: ModelSpec) -> TextEncoder:
 
     Raises:
         RunError: MODEL_UNREADABLE when the folder holds no tokenizer that transformers can read; INVALID_MODEL_REF
-            when `maxLength` is more than the model's own.
+            when `maxLength` is more than the model's own, or `chatTemplate` is none.
     """
     tokenizer = load_tokenizer(model, spec)
     if spec.chat_template is not None:
-        tokenizer.chat_template = spec.chat_template
+        tokenizer.chat_template = _chat_template(tokenizer.chat_template, spec.chat_template)
     longest = model.config.context_length
     if spec.max_length is not None and spec.max_length > longest:
         raise RunError(
@@ -54,6 +54,21 @@ def load_encoder(model: TokenizerSource, spec: ModelSpec) -> TextEncoder:
             f"model.maxLength {spec.max_length} is more than the {longest} tokens that the model was made for",
         )
     return TextEncoder(tokenizer, spec.max_length or longest, EncodingOptions(spec.add_bos_token, spec.prefix_token_id))
+
+
+def _chat_template(own: Any, wanted: str) -> str:
+    """The template itself, or the tokenizer's of that name, as `--apply_chat_template NAME` of lm-eval means it."""
+    named: Mapping[str, str] = own if isinstance(own, dict) else {}
+    if wanted in named:
+        return named[wanted]
+    if "messages" in wanted:
+        return wanted
+    known = f", or one of the tokenizer's names: {', '.join(sorted(named))}" if named else ""
+    raise RunError(
+        FailureReason.INVALID_MODEL_REF,
+        f"model.chatTemplate {wanted[:60]!r} never reads `messages`, so that every prompt would be its own text: "
+        f"write the template itself{known}",
+    )
 
 
 def generation_config(model: TokenizerSource) -> Mapping[str, Any]:

@@ -31,8 +31,6 @@ def check_metrics(name: str, task: Any) -> None:
     Raises:
         RunError: INVALID_TASK, naming metric or filter and what there is.
     """
-    if task.config.metric_list == []:
-        raise _invalid(name, "metric_list is empty: name a metric, or leave it out for lm-eval's defaults")
     for metric in task._metric_fn_list:
         _check_metric(name, metric, task)
     for filter_config in task.config.filter_list or ():

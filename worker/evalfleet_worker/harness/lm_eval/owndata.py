@@ -135,6 +135,9 @@ def _read_arrow(path: Path) -> Any:
 
 def _check(task: Any, spec: LmEvalSpec) -> None:
     name = task.config.task
+    if task.config.metric_list == [] and not spec.predict_only:
+        words = f"task {name!r}: metric_list is empty: name a metric, or leave it out for lm-eval's defaults"
+        raise RunError(FailureReason.INVALID_TASK, words)
     check_metrics(name, task)
     _check_listed_choices(name, task.config.doc_to_choice)
     documents = task.eval_docs
