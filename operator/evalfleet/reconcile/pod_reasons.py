@@ -133,7 +133,7 @@ def _not_configured(who: str, message: str) -> Reason:
     if missing is None:
         return Reason("PodConfigInvalid", f"{who}the container cannot be configured: {message}", Whose.JOB)
     if missing.group(1) == "configmap":
-        advice = f"ConfigMap {missing.group(2)} does not exist: it belongs to the job and is created again"
+        advice = f"ConfigMap {missing.group(2)} does not exist: it belongs to the job: create the job anew"
         return Reason("PodConfigInvalid", f"{who}{advice}", Whose.JOB)
     why = f"{who}Secret {missing.group(2)} does not exist: create it and the job goes on by itself"
     return Reason("SecretMissing", why, Whose.JOB)
