@@ -25,7 +25,7 @@ from evalfleet.reconcile.liveness import (
     moment,
     worker_end,
 )
-from evalfleet.reconcile.pod_reasons import WORKER, Reason, Whose, container_states, refusal_reason
+from evalfleet.reconcile.pod_reasons import WORKER, Reason, Whose, refusal_reason
 from evalfleet.reconcile.redact import redacted
 from evalfleet_worker.protocol import ErrorReport, ExitCode, loads
 
@@ -135,11 +135,6 @@ def _failed_pods(job: Object, pods: Iterable[Object], now: datetime) -> int:
     rejected = sum(isinstance(verdict, Gone) and not is_disrupted(pod) for pod, verdict in verdicts)
     failed = sum(isinstance(verdict, Ended) and verdict.exit_code not in (0, *GAVE_UP) for _, verdict in verdicts)
     return max(counted - rejected, failed)
-
-
-def is_ready(pod: Object | None) -> bool:
-    """Whether the pod's worker runs."""
-    return pod is not None and any(name == WORKER for name, _, _ in container_states(pod, "running"))
 
 
 def _state(job: Object, pod: Object | None, verdict: Verdict | None, refusals: Iterable[str]) -> _State:
