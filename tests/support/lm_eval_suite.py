@@ -36,6 +36,20 @@ CHAT = (
 MAX_LENGTH = 128
 
 
+def lm_evals_model(folder: Path) -> Any:
+    """lm-eval's own model, one request at a time."""
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1)
+
+
+def loaded_engine(model: Path, data: Path, cache: Path) -> Engine:
+    """The product's engine."""
+    from evalfleet_worker.engine.load import load_engine
+
+    return load_engine(run_of(model, data, LmEvalSpec(task="unused"), cache), cache)
+
+
 def write_model(folder: Path) -> Path:
     """A random Llama (hidden 64, 2 layers) with a byte-level BPE tokenizer trained on the tasks' words."""
     import transformers

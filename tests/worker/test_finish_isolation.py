@@ -14,6 +14,7 @@ from lm_eval_suite import (
     HflmEngine,
     choice_task,
     dataset,
+    lm_evals_model,
     metrics,
     official,
     reference,
@@ -65,9 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def hflm(place: tuple[Path, Path]) -> Any:
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(place[0]), device="cpu", dtype="float32", batch_size=1)
+    return lm_evals_model(place[0])
 
 
 def refuse_f1(monkeypatch: pytest.MonkeyPatch) -> None:

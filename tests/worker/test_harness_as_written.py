@@ -10,6 +10,8 @@ from lm_eval_suite import (
     dataset,
     evaluate,
     generation_task,
+    lm_evals_model,
+    loaded_engine,
     metrics,
     official,
     reference,
@@ -43,18 +45,13 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hflm(place):
     """lm-eval's own model."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(place[0]), device="cpu", dtype="float32", batch_size=1)
+    return lm_evals_model(place[0])
 
 
 @pytest.fixture(scope="module")
 def engine(place, tmp_path_factory):
     """The product's engine."""
-    from evalfleet_worker.engine.load import load_engine
-
-    cache = tmp_path_factory.mktemp("cache")
-    return load_engine(run_of(*place, LmEvalSpec(task="unused"), cache), cache)
+    return loaded_engine(*place, tmp_path_factory.mktemp("cache"))
 
 
 class Echo:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lm_eval_suite import WORDS, evaluate, official, run_of, samples, write_model
+from lm_eval_suite import WORDS, evaluate, lm_evals_model, loaded_engine, official, run_of, samples, write_model
 
 from evalfleet_worker.plan.planner import plan_run
 from evalfleet_worker.protocol import LmEvalSpec, RunError
@@ -33,18 +33,13 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hflm(model):
     """lm-eval's own model."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=1)
+    return lm_evals_model(model)
 
 
 @pytest.fixture(scope="module")
 def engine(model, tmp_path_factory):
     """The product's engine."""
-    from evalfleet_worker.engine.load import load_engine
-
-    cache = tmp_path_factory.mktemp("cache")
-    return load_engine(run_of(model, Path("unused"), LmEvalSpec(task="unused"), cache), cache)
+    return loaded_engine(model, Path("unused"), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

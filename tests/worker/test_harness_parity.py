@@ -14,6 +14,8 @@ from lm_eval_suite import (
     dataset,
     evaluate,
     generation_task,
+    lm_evals_model,
+    loaded_engine,
     metrics,
     official,
     reference,
@@ -97,18 +99,13 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hflm(place):
     """lm-eval's own model, one request at a time."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(place[0]), device="cpu", dtype="float32", batch_size=1)
+    return lm_evals_model(place[0])
 
 
 @pytest.fixture(scope="module")
 def engine(place, tmp_path_factory):
     """The product's engine."""
-    from evalfleet_worker.engine.load import load_engine
-
-    cache = tmp_path_factory.mktemp("cache")
-    return load_engine(run_of(*place, LmEvalSpec(task="unused"), cache), cache)
+    return loaded_engine(*place, tmp_path_factory.mktemp("cache"))
 
 
 def reference_of(spec: LmEvalSpec, hflm: Any, data: Any, folder: Any) -> Any:
